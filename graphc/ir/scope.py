@@ -1,0 +1,183 @@
+"""Where new nodes go: the default graph, and the name, device and control scopes in force.
+
+Scopes are per thread, so that graphs can be built in several threads at once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc.ir.device import Device
+from graphc.ir.errors import GraphError
+from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.source import user_source
+
+DeviceFunction = Callable[[Node | str], str]
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is in force for a node that is about to be made."""
+
+    graph: Graph
+    name: str = ""
+    devices: tuple[str | DeviceFunction, ...] = ()
+    controls: tuple[Node, ...] = ()
+    forward: str | None = None
+
+
+class _Scopes(threading.local):
+    def __init__(self) -> None:
+        self.current = Scope(_process_graph)
+
+
+_process_graph = Graph()
+_scopes = _Scopes()
+
+
+def current() -> Scope:
+    """The scope of this thread."""
+    return _scopes.current
+
+
+def get_default_graph() -> Graph:
+    """The graph that new nodes go to."""
+    return _scopes.current.graph
+
+
+def reset_default_graph() -> None:
+    """Start over with an empty default graph, for notebooks and tests."""
+    global _process_graph
+    _process_graph = Graph()
+    _scopes.current = Scope(_process_graph)
+
+
+@contextmanager
+def _enter(scope: Scope) -> Iterator[Scope]:
+    before = _scopes.current
+    _scopes.current = scope
+    try:
+        yield scope
+    finally:
+        _scopes.current = before
+
+
+@contextmanager
+def graph_scope(graph: Graph) -> Iterator[Graph]:
+    """Make ``graph`` the default graph, with all other scopes empty."""
+    with _enter(Scope(graph)):
+        yield graph
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Put ``name/`` before the names of new nodes; made unique within the graph.
+
+    Raises:
+        GraphError: a name with characters that texts and files could not hold.
+    """
+    scope = current()
+    check_name(name)
+    unique = _unique_scope(scope, scope.name + name)
+    with _enter(replace(scope, name=unique + "/")):
+        yield unique + "/"
+
+
+@contextmanager
+def device(place: str | DeviceFunction | None) -> Iterator[None]:
+    """Run new nodes on ``place``: a device string, a function that names one, or None for any.
+
+    Raises:
+        DeviceError: the string is no device.
+    """
+    scope = current()
+    if isinstance(place, str):
+        Device.parse(place)
+    devices = () if place is None else (*scope.devices, place)
+    with _enter(replace(scope, devices=devices)):
+        yield
+
+
+@contextmanager
+def control_dependencies(nodes: Iterable[Any] | None) -> Iterator[None]:
+    """Run ``nodes`` (nodes, tensors or variables) before any new node; None clears the list."""
+    scope = current()
+    if nodes is None:
+        controls: tuple[Node, ...] = ()
+    else:
+        controls = scope.controls + tuple(_as_node(item) for item in nodes)
+    with _enter(replace(scope, controls=controls)):
+        yield
+
+
+@contextmanager
+def differentiating(node: Node) -> Iterator[None]:
+    """New nodes belong to the gradient of ``node``: they run where it runs."""
+    forward = node.forward or node.name
+    devices = (node.device,) if node.device else ()
+    with _enter(replace(current(), forward=forward, devices=devices, controls=())):
+        yield
+
+
+def create(
+    op: str,
+    inputs: Sequence[Tensor] = (),
+    attrs: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Node:
+    """A new node in the default graph, under the scopes in force, with the user's line."""
+    scope = current()
+    if name is not None:
+        check_name(name)
+    return scope.graph.add(
+        op,
+        inputs,
+        attrs,
+        name=scope.name + (name or op),
+        controls=scope.controls,
+        device=device_for(scope.name + (name or op), op),
+        source=user_source(),
+        forward=scope.forward,
+    )
+
+
+def device_for(name: str, op: str) -> str:
+    """The device string that the device scopes in force give a node."""
+    merged = Device()
+    for place in current().devices:
+        text = place if isinstance(place, str) else place(op)
+        merged = merged.merge(Device.parse(text or ""))
+    return str(merged)
+
+
+def check_name(name: str) -> None:
+    """Raise a GraphError if ``name`` cannot be a node's or scope's name."""
+    if not _NAME.fullmatch(name):
+        raise GraphError(
+            f"{name!r} is no valid name: letters, digits, and . first; then also _ / - > \\"
+        )
+
+
+def _unique_scope(scope: Scope, name: str) -> str:
+    used = scope.graph.collections.setdefault("name_scopes", set())
+    unique, count = name, 0
+    while unique in used or unique in scope.graph:
+        count += 1
+        unique = f"{name}_{count}"
+    used.add(unique)
+    return unique
+
+
+def _as_node(item: Any) -> Node:
+    if isinstance(item, Node):
+        return item
+    node = getattr(item, "node", None) or getattr(item, "op", None)
+    if not isinstance(node, Node):
+        raise GraphError(f"{item!r} is no node, tensor or variable to depend on")
+    return node
