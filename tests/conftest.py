@@ -89,3 +89,22 @@ def rng(request):
 
     name = zlib.crc32(request.node.nodeid.encode())
     return np.random.default_rng([request.config.getoption("--seed"), name])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Compiled kernels are kept for the test run alone: neither read from nor left to the user."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the processes of one run share their kernels
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAPHC_CACHE_DIR", str(base / "graphc-cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _empty_default_graph():
+    """No test sees the nodes of another."""
+    from graphc.ir.scope import reset_default_graph
+
+    reset_default_graph()
