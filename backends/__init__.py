@@ -1,7 +1,8 @@
 """Backends: each turns kernels into code for one kind of target.
 
-This folder is importable as ``graphc.backends`` only, through the link ``graphc/backends``: under its
-own name every module in it would be loaded a second time, with registries and classes of its own.
+This folder is importable as ``graphc.backends`` only, through the link ``graphc/backends``: under
+its own name every module in it would be loaded a second time, with registries and classes of
+its own.
 """
 
 if not __name__.startswith("graphc."):

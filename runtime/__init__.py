@@ -1,7 +1,8 @@
 """The runtime: session, master, worker, executor, transports, collectives.
 
-This folder is importable as ``graphc.runtime`` only, through the link ``graphc/runtime``: under its
-own name every module in it would be loaded a second time, with registries and classes of its own.
+This folder is importable as ``graphc.runtime`` only, through the link ``graphc/runtime``: under
+its own name every module in it would be loaded a second time, with registries and classes of
+its own.
 """
 
 if not __name__.startswith("graphc."):
