@@ -9,6 +9,7 @@ that is proved, the rest becomes a run-time check (``graphc.ir.types.Constraint`
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,6 +142,7 @@ class Expression:
 Dim: TypeAlias = int | Expression
 Shape: TypeAlias = tuple[Dim, ...]
 
+
 def symbol(name: str) -> Expression:
     """The dimension called ``name``; names that begin with ``_`` are the graph's own."""
     return Expression.of(Symbol(name))
@@ -152,9 +154,7 @@ def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
         return dim
     total = 0
     for monomial, factor in dim.terms:
-        for atom in monomial:
-            factor *= atom.evaluate(sizes)
-        total += factor
+        total += factor * math.prod(atom.evaluate(sizes) for atom in monomial)
     return total
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class DType:
         if self.name == "bfloat16":
             import ml_dtypes
 
-            return np.dtype(ml_dtypes.bfloat16)
+            return cast("np.dtype[Any]", np.dtype(ml_dtypes.bfloat16))
         return np.dtype(self.name)
 
     @property
@@ -71,9 +71,12 @@ class DType:
         if self.is_integer:
             info = np.iinfo(self.numpy)
             return int(info.min), int(info.max)
-        import ml_dtypes
+        if self.name == "bfloat16":
+            import ml_dtypes
 
-        limits = ml_dtypes.finfo(self.numpy)
+            limits: Any = ml_dtypes.finfo(self.numpy)  # type: ignore[no-untyped-call]
+        else:
+            limits = np.finfo(self.numpy)
         return float(limits.min), float(limits.max)
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ class Node:
         "op", "outputs", "source",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, a node's fields are what they are
         self,
         graph: Graph,
         op: Op,

@@ -17,12 +17,8 @@ from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.types import Constraint, TensorType, user_shape_text
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from graphc.ir.compute.builder import KernelBuilder
     from graphc.ir.graph import Node, Tensor
-
-Array = "np.ndarray[Any, Any]"
 
 
 class Typing:

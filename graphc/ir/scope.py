@@ -53,7 +53,7 @@ def get_default_graph() -> Graph:
 
 def reset_default_graph() -> None:
     """Start over with an empty default graph, for notebooks and tests."""
-    global _process_graph
+    global _process_graph  # noqa: PLW0603, one of the three process-wide things
     _process_graph = Graph()
     _scopes.current = Scope(_process_graph)
 
@@ -141,14 +141,14 @@ def create(
         attrs,
         name=scope.name + (name or op),
         controls=scope.controls,
-        device=device_for(scope.name + (name or op), op),
+        device=device_for(op),
         source=user_source(),
         forward=scope.forward,
     )
 
 
-def device_for(name: str, op: str) -> str:
-    """The device string that the device scopes in force give a node."""
+def device_for(op: str) -> str:
+    """The device string that the device scopes in force give a node of ``op``."""
     merged = Device()
     for place in current().devices:
         text = place if isinstance(place, str) else place(op)

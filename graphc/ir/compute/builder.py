@@ -1,6 +1,6 @@
 """The notation in which ops write down what they compute.
 
-    build.result(build.map(x.shape, lambda *i: apply("exp", x[i])))
+build.result(build.map(x.shape, lambda *i: apply("exp", x[i])))
 """
 
 from __future__ import annotations

@@ -254,6 +254,4 @@ def rewrite(roots: Iterable[Expr], change: Callable[[Expr], Expr]) -> list[Expr]
 
 def substitute(roots: Iterable[Expr], axes: Mapping[Axis, Expr]) -> list[Expr]:
     """``roots`` with the indices of ``axes`` replaced."""
-    return rewrite(
-        roots, lambda e: axes.get(e.axis, e) if isinstance(e, Index) else e
-    )
+    return rewrite(roots, lambda e: axes.get(e.axis, e) if isinstance(e, Index) else e)

@@ -1,0 +1,194 @@
+"""One kernel out of several: what fusion does to meaning.
+
+The kernels of the fused ops are chained (``compose``), and stages that cost little or are read
+once are written into their readers (``inline``), so that no intermediate tensor is left between
+elementwise ops. The result means the same, element by element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from graphc.ir.compute.expr import (
+    Apply,
+    Const,
+    Expr,
+    Guard,
+    Index,
+    Load,
+    postorder,
+    rewrite,
+    select,
+    substitute,
+)
+from graphc.ir.compute.kernel import Kernel, Map, Param, Reduce, Scatter, Stage
+from graphc.ir.compute.scalar import SCALAR_OPS
+from graphc.ir.types import TensorType
+
+CHEAP = 8
+"""Up to so many exactly rounded operations are computed again rather than kept."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kernel, and for each of its parameters the buffer of the composed kernel that it reads.
+
+    Buffers are ``p0``, ``p1``... (parameters) and ``(part, result)`` positions of earlier parts.
+    """
+
+    kernel: Kernel
+    arguments: tuple[str | tuple[int, int], ...]
+
+
+def compose(
+    params: Sequence[TensorType], parts: Sequence[Part], results: Sequence[tuple[int, int]]
+) -> Kernel:
+    """The parts as one kernel; ``results`` are (part, result) positions.
+
+    A part's error code c becomes c plus the number of codes of the parts before it.
+    """
+    stages: list[Stage] = []
+    guards: list[str] = []
+    names: list[tuple[str, ...]] = []
+    for part in parts:
+        buffers = {
+            param.name: argument if isinstance(argument, str) else names[argument[0]][argument[1]]
+            for param, argument in zip(part.kernel.params, part.arguments, strict=True)
+        }
+        for stage in part.kernel.stages:
+            buffers[stage.name] = f"s{len(stages)}"
+            stages.append(_renamed(stage, buffers, len(guards)))
+        guards.extend(part.kernel.guards)
+        names.append(tuple(buffers[result] for result in part.kernel.results))
+    return Kernel(
+        tuple(Param(f"p{i}", type_) for i, type_ in enumerate(params)),
+        tuple(stages),
+        tuple(names[part][result] for part, result in results),
+        tuple(guards),
+    )
+
+
+def inline(kernel: Kernel) -> Kernel:
+    """``kernel`` with every map that is worth it written into its readers, and the unread gone.
+
+    A map is written into its readers if it is cheap, or has one reader that does not read an
+    element more than once. Results stay, but their readers use the value, not the memory.
+    """
+    readers = _readers(kernel)
+    values: dict[str, Map] = {}
+    stages: list[Stage] = []
+    for stage in kernel.stages:
+        stage = _with_values(stage, values)
+        stages.append(stage)
+        if isinstance(stage, Map) and _worth(stage, readers.get(stage.name, [])):
+            values[stage.name] = stage
+    return _pruned(replace(kernel, stages=tuple(stages)))
+
+
+def values_of(stage: Stage) -> tuple[Expr, ...]:
+    """The expressions of a stage: its value and, of a scatter, its index."""
+    return (*stage.index, stage.value) if isinstance(stage, Scatter) else (stage.value,)
+
+
+def with_values(stage: Stage, values: Sequence[Expr]) -> Stage:
+    """``stage`` with its expressions (as ``values_of`` gives them) replaced."""
+    if isinstance(stage, Scatter):
+        return replace(stage, index=tuple(values[:-1]), value=values[-1])
+    return replace(stage, value=values[0])
+
+
+def loads_of(stage: Stage) -> list[Load]:
+    """Every load in a stage, once."""
+    return [e for e in postorder(values_of(stage)) if isinstance(e, Load)]
+
+
+def _renamed(stage: Stage, buffers: Mapping[str, str], guards: int) -> Stage:
+    def change(expr: Expr) -> Expr:
+        if isinstance(expr, Load):
+            return replace(expr, buffer=buffers[expr.buffer])
+        return replace(expr, code=expr.code + guards) if isinstance(expr, Guard) else expr
+
+    renamed = with_values(stage, rewrite(values_of(stage), change))
+    return replace(renamed, name=buffers[stage.name])
+
+
+def _with_values(stage: Stage, values: Mapping[str, Map]) -> Stage:
+    def change(expr: Expr) -> Expr:
+        if not isinstance(expr, Load) or expr.buffer not in values:
+            return expr
+        source = values[expr.buffer]
+        at = dict(zip(source.axes, expr.index, strict=True))
+        (value,) = substitute([source.value], at)
+        if expr.where is None:
+            return value
+        (value,) = _predicated(value, expr.where)
+        return select(expr.where, value, Const(expr.dtype.numpy.type(0).item(), expr.dtype))
+
+    return with_values(stage, rewrite(values_of(stage), change))
+
+
+def _predicated(value: Expr, where: Expr) -> list[Expr]:
+    """``value`` with its loads and guards valid only ``where``: a padded read of a computed map."""
+
+    def change(expr: Expr) -> Expr:
+        if isinstance(expr, Load):
+            both = where if expr.where is None else expr.where & where
+            return replace(expr, where=both)
+        if isinstance(expr, Guard):
+            return replace(expr, ok=expr.ok | Apply("not", (where,), where.dtype))
+        return expr
+
+    return rewrite([value], change)
+
+
+def _readers(kernel: Kernel) -> dict[str, list[tuple[Stage, Load]]]:
+    found: dict[str, list[tuple[Stage, Load]]] = {}
+    for stage in kernel.stages:
+        for load in loads_of(stage):
+            found.setdefault(load.buffer, []).append((stage, load))
+    return found
+
+
+def _worth(stage: Map, readers: Sequence[tuple[Stage, Load]]) -> bool:
+    if _is_cheap(stage.value):
+        return True
+    if len({id(reader) for reader, _ in readers}) > 1:
+        return all(_pointwise(stage, reader, load) for reader, load in readers)
+    return all(_reads_once(reader, load) for reader, load in readers)
+
+
+def _pointwise(stage: Map, reader: Stage, load: Load) -> bool:
+    """Whether a map reads the element at its own index: both are then one loop, computed once."""
+    return (
+        isinstance(reader, Map)
+        and reader.shape == stage.shape
+        and all(
+            isinstance(i, Index) and i.axis is axis
+            for i, axis in zip(load.index, reader.axes, strict=True)
+        )
+    )
+
+
+def _reads_once(reader: Stage, load: Load) -> bool:
+    """Whether every axis of the reader longer than 1 takes part in the index."""
+    axes = reader.axes + (reader.over if isinstance(reader, Reduce) else ())
+    used = {e.axis for e in postorder(load.index) if isinstance(e, Index)}
+    return all(axis in used or axis.extent == 1 for axis in axes)
+
+
+def _is_cheap(value: Expr) -> bool:
+    operations = [e for e in postorder([value]) if isinstance(e, Apply | Guard)]
+    costly = any(isinstance(e, Apply) and not SCALAR_OPS[e.op].exact for e in operations)
+    slow = any(isinstance(e, Apply) and e.op in ("div", "sqrt", "mod") for e in operations)
+    return not costly and not slow and len(operations) <= CHEAP
+
+
+def _pruned(kernel: Kernel) -> Kernel:
+    needed = set(kernel.results)
+    kept: list[Stage] = []
+    for stage in reversed(kernel.stages):
+        if stage.name in needed:
+            kept.append(stage)
+            needed |= {load.buffer for load in loads_of(stage)}
+    return replace(kernel, stages=tuple(reversed(kept)))
