@@ -37,7 +37,9 @@ def fma64(a: Any, b: Any, c: Any) -> Any:
 
 def _fma64(a: float, b: float, c: float) -> float:
     a, b, c = float(a), float(b), float(c)
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+    if not math.isfinite(c):
+        return c if math.isfinite(a) and math.isfinite(b) else a * b + c
+    if not (math.isfinite(a) and math.isfinite(b)):
         with np.errstate(all="ignore"):
             return float(np.float64(a) * np.float64(b) + np.float64(c))
     exact = Fraction(a) * Fraction(b) + Fraction(c)
