@@ -362,15 +362,18 @@ static inline long long __double_as_longlong(double a) {
 }
 static inline double __longlong_as_double(long long a) { return emulation::reinterpret<double>(a); }
 
-// cvt.rzi (PTX ISA): NaN gives 0, but 1 << 63 where the integer has 64 bits.
-static inline int __float2int_rz(float a) { return emulation::saturate<int>(a, 0); }
-static inline int __double2int_rz(double a) { return emulation::saturate<int>(a, 0); }
-static inline long long __float2ll_rz(float a) {
-    return emulation::saturate<long long>(a, std::numeric_limits<long long>::min());
-}
-static inline long long __double2ll_rz(double a) {
-    return emulation::saturate<long long>(a, std::numeric_limits<long long>::min());
-}
+// cvt.rzi (PTX ISA) saturates; of NaN it makes 0, but 1 << 63 where the integer has 64 bits.
+#define EMULATED_CONVERSION(name, Float, Integer, of_nan) \
+    static inline Integer name(Float a) { return emulation::saturate<Integer>(a, of_nan); }
+EMULATED_CONVERSION(__float2int_rz, float, int, 0)
+EMULATED_CONVERSION(__double2int_rz, double, int, 0)
+EMULATED_CONVERSION(__float2uint_rz, float, unsigned, 0)
+EMULATED_CONVERSION(__double2uint_rz, double, unsigned, 0)
+EMULATED_CONVERSION(__float2ll_rz, float, long long, std::numeric_limits<long long>::min())
+EMULATED_CONVERSION(__double2ll_rz, double, long long, std::numeric_limits<long long>::min())
+EMULATED_CONVERSION(__float2ull_rz, float, unsigned long long, 1ull << 63)
+EMULATED_CONVERSION(__double2ull_rz, double, unsigned long long, 1ull << 63)
+
 static inline unsigned __umulhi(unsigned a, unsigned b) {
     return static_cast<unsigned>(static_cast<std::uint64_t>(a) * b >> 32);
 }

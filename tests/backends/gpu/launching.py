@@ -1,0 +1,44 @@
+"""Runs a function in loops as a GPU would: prints it, compiles it for real GPUs, emulates it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.gpu import nvrtc
+from graphc.backends.gpu.printer import STATUS_OK, CudaKernel, print_cuda
+from graphc.backends.loops.ir import Function
+from tests.backends.gpu.emulation import build
+
+ARCHS = ("sm_80", "sm_90")
+_compiled: set[tuple[str, str]] = set()
+
+
+def compile_for_gpus(kernel: CudaKernel) -> None:
+    """Machine code of the kernel for each architecture, once per source."""
+    for arch in ARCHS:
+        if (kernel.source, arch) not in _compiled:
+            assert nvrtc.compile_cubin(kernel.source, arch).startswith(b"\x7fELF")
+            _compiled.add((kernel.source, arch))
+
+
+def run_emulated(
+    function: Function,
+    buffers: Sequence[np.ndarray[Any, Any]],
+    sizes: Mapping[str, int] | None = None,
+    order: int = 0,
+) -> int:
+    """Runs ``function`` on ``buffers`` in place and returns its status word."""
+    kernel = print_cuda(function)
+    compile_for_gpus(kernel)
+    sizes = sizes or {}
+    status = np.array([STATUS_OK], np.uint64)
+    arguments = [*buffers, *(np.int64(sizes[size.name]) for size in function.sizes)]
+    if kernel.has_status:
+        arguments.append(status)
+    grid = kernel.geometry.grid(sizes)
+    if all(grid):
+        build(kernel.source).launch(kernel.name, grid, kernel.geometry.threads, arguments, order)
+    return int(status[0])
