@@ -119,8 +119,12 @@ class Emitter:
         """A private array of ``size`` elements until the end of the block."""
         self._count += 1
         buffer = Buffer(f"{name}{self._count}", dtype, space, build.const(size), 64)
-        self._blocks[-1].append(Alloc(buffer))
+        self.declare(buffer)
         return buffer
+
+    def declare(self, buffer: Buffer) -> None:
+        """Give a private ``buffer`` memory until the end of the block."""
+        self._blocks[-1].append(Alloc(buffer))
 
     def forget_loads(self) -> None:
         """What was loaded before may have been overwritten."""

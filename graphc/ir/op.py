@@ -18,6 +18,7 @@ from graphc.ir.types import Constraint, TensorType, user_shape_text
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+    from graphc.ir.compute.kernel import Kernel
     from graphc.ir.graph import Node, Tensor
 
 
@@ -135,6 +136,14 @@ class Op:
     def compute(self, build: KernelBuilder) -> None:
         """The op's meaning: add stages to ``build`` and name the results."""
         raise NotImplementedError(f"op {self.name} has no kernel")
+
+    def kernel(self, node: Node) -> Kernel:
+        """What ``node``, an application of this op, computes."""
+        from graphc.ir.compute.builder import KernelBuilder
+
+        build = KernelBuilder([t.type for t in node.inputs], node.types, node.attrs)
+        self.compute(build)
+        return build.finish()
 
     @property
     def variadic(self) -> bool:

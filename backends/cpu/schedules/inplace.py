@@ -1,0 +1,50 @@
+"""Which results may be written over which parameters.
+
+An elementwise nest reads every element that it needs at an index before it writes there, so a
+parameter that is read at the result's own index alone, and nowhere else in the kernel, may share
+its memory. This is how an optimizer updates variables without a copy.
+"""
+
+from __future__ import annotations
+
+from graphc.backends.cpu.schedules.plan import Group, Plan
+from graphc.ir.compute.compose import loads_of
+from graphc.ir.compute.expr import Const, Index, Load
+from graphc.ir.compute.kernel import Map, Stage
+
+
+def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
+    """Pairs (result, parameter) as positions among the kernel's parameters and then results."""
+    kernel = plan.kernel
+    pairs: list[tuple[int, int]] = []
+    for i, name in enumerate(kernel.results):
+        group = next(g for g in plan.groups if any(s.name == name for s in g.stages))
+        stage = kernel.stage(name)
+        if not is_elementwise(group) or kernel.results.count(name) > 1:
+            continue
+        for j, param in enumerate(kernel.params):
+            if param.type.dtype.size == stage.dtype.size and _only_here(plan, group, stage, param.name):
+                pairs.append((len(kernel.params) + i, j))
+    return tuple(pairs)
+
+
+def is_elementwise(group: Group) -> bool:
+    """Whether the rows are all that there is: values first, then stores."""
+    return all(isinstance(s, Map) and not group.inner(s) for s in group.stages)
+
+
+def _only_here(plan: Plan, group: Group, stage: Stage, param: str) -> bool:
+    members = {s.name for s in group.stages}
+    for other in plan.kernel.stages:
+        for load in loads_of(other):
+            if load.buffer == param and not (other.name in members and _pointwise(load, stage)):
+                return False
+    return True
+
+
+def _pointwise(load: Load, stage: Stage) -> bool:
+    index = [i for i in load.index if not (isinstance(i, Const) and i.value == 0)]
+    return load.where is None and len(index) == len(stage.axes) and all(
+        isinstance(i, Index) and i.axis is axis
+        for i, axis in zip(index, stage.axes, strict=True)
+    )
