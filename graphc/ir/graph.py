@@ -8,19 +8,20 @@ nodes is an ordinary graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 from graphc.ir.attributes import check_attributes
 from graphc.ir.dims import Expression, Shape, symbol
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.op import Op, Typing, op_named, operand_text
+from graphc.ir.operators import OPERATORS, Operators, TensorLike
 from graphc.ir.source import Source, located
 from graphc.ir.types import Constraint, TensorType
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+__all__ = ["OPERATORS", "Graph", "Node", "Tensor", "TensorLike"]
 
 
 class Node:
@@ -80,15 +81,14 @@ class Node:
         return f"<{self.op.name} {self.name!r}>"
 
 
-class Tensor:
+class Tensor(Operators):
     """Output ``index`` of ``node``.
 
-    Operators (``a + b``, ``a @ b``, ``a[1:]``) call ops through ``OPERATORS``, which
-    ``graphc.ops`` fills: a tensor does not know the ops.
+    Python's operators (``a + b``, ``a @ b``, ``a[1:]``) come from ``graphc.ir.operators``: a
+    tensor does not know the ops.
     """
 
     __slots__ = ("__weakref__", "index", "node", "type")
-    __array_priority__ = 100  # NumPy operands leave arithmetic to the tensor
 
     def __init__(self, node: Node, index: int, type_: TensorType) -> None:
         self.node = node
@@ -123,103 +123,6 @@ class Tensor:
     def __repr__(self) -> str:
         return f"<tensor {self.name!r} {self.type}>"
 
-    def __add__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["add"](self, other)
-
-    def __radd__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["add"](other, self)
-
-    def __sub__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["sub"](self, other)
-
-    def __rsub__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["sub"](other, self)
-
-    def __mul__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["mul"](self, other)
-
-    def __rmul__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["mul"](other, self)
-
-    def __truediv__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["truediv"](self, other)
-
-    def __rtruediv__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["truediv"](other, self)
-
-    def __floordiv__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["floordiv"](self, other)
-
-    def __rfloordiv__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["floordiv"](other, self)
-
-    def __mod__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["mod"](self, other)
-
-    def __rmod__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["mod"](other, self)
-
-    def __pow__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["pow"](self, other)
-
-    def __rpow__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["pow"](other, self)
-
-    def __matmul__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["matmul"](self, other)
-
-    def __rmatmul__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["matmul"](other, self)
-
-    def __neg__(self) -> Tensor:
-        return OPERATORS["neg"](self)
-
-    def __abs__(self) -> Tensor:
-        return OPERATORS["abs"](self)
-
-    def __lt__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["lt"](self, other)
-
-    def __le__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["le"](self, other)
-
-    def __gt__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["gt"](self, other)
-
-    def __ge__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["ge"](self, other)
-
-    def __and__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["and"](self, other)
-
-    def __or__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["or"](self, other)
-
-    def __xor__(self, other: TensorLike) -> Tensor:
-        return OPERATORS["xor"](self, other)
-
-    def __invert__(self) -> Tensor:
-        return OPERATORS["invert"](self)
-
-    def __getitem__(self, key: Any) -> Tensor:
-        return OPERATORS["getitem"](self, key)
-
-    def __bool__(self) -> bool:
-        raise GraphError(f"{self!r} has no value while the graph is built; use where, or run it")
-
-    def __iter__(self) -> Iterator[Tensor]:
-        raise GraphError(f"{self!r} cannot be iterated over; use split, or index it")
-
-    def __array__(self, *_: Any, **__: Any) -> npt.NDArray[Any]:
-        raise GraphError(f"{self!r} has no value while the graph is built; run it in a session")
-
-
-TensorLike = Any
-"""A ``Tensor``, a ``Variable``, a Python scalar or (nested) list, or a NumPy array."""
-
-OPERATORS: dict[str, Callable[..., Tensor]] = {}
-"""What Python's operators on tensors do; filled by ``graphc.ops`` when it is imported."""
-
 
 class Graph:
     """Nodes in topological order, by unique names.
@@ -243,6 +146,12 @@ class Graph:
     @property
     def nodes(self) -> Sequence[Node]:
         return self._nodes
+
+    def as_default(self) -> AbstractContextManager[Graph]:
+        """Make new nodes go to this graph within a ``with`` block; all other scopes are empty."""
+        from graphc.ir.scope import graph_scope
+
+        return graph_scope(self)
 
     def __len__(self) -> int:
         return len(self._nodes)

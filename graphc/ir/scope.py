@@ -22,6 +22,17 @@ _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 @dataclass(frozen=True)
+class VariableScope:
+    """Where ``get_variable`` looks: the prefix of names, and whether it may or must reuse.
+
+    ``reuse`` is True (only existing variables), False (only new ones) or None (either).
+    """
+
+    name: str = ""
+    reuse: bool | None = False
+
+
+@dataclass(frozen=True)
 class Scope:
     """What is in force for a node that is about to be made."""
 
@@ -30,6 +41,7 @@ class Scope:
     devices: tuple[str | DeviceFunction, ...] = ()
     controls: tuple[Node, ...] = ()
     forward: str | None = None
+    variables: VariableScope = VariableScope()
 
 
 class _Scopes(threading.local):
@@ -76,17 +88,31 @@ def graph_scope(graph: Graph) -> Iterator[Graph]:
 
 
 @contextmanager
-def name_scope(name: str) -> Iterator[str]:
+def name_scope(name: str | None) -> Iterator[str]:
     """Put ``name/`` before the names of new nodes; made unique within the graph.
+
+    A name that ends in ``/`` is a whole prefix, entered again as it is; None or the empty string
+    is the root.
 
     Raises:
         GraphError: a name with characters that texts and files could not hold.
     """
     scope = current()
-    check_name(name)
-    unique = _unique_scope(scope, scope.name + name)
-    with _enter(replace(scope, name=unique + "/")):
-        yield unique + "/"
+    if name:
+        check_name(name)
+    if not name or name.endswith("/"):
+        prefix = name or ""
+    else:
+        prefix = _unique_scope(scope, scope.name + name) + "/"
+    with _enter(replace(scope, name=prefix)):
+        yield prefix
+
+
+@contextmanager
+def variables_scope(variables: VariableScope) -> Iterator[None]:
+    """Let ``get_variable`` look in ``variables``."""
+    with _enter(replace(current(), variables=variables)):
+        yield
 
 
 @contextmanager
