@@ -49,6 +49,8 @@ The protocol (its text is in ``pool_text``). ``remaining`` counts the tasks nobo
 Spinning is bounded by time, not by rounds: the pause of one processor takes ten times that of
 another. After a fifth of it, each round also yields: where processes outnumber cores, the time
 goes to the thread that is waited for.
+
+``tests/backends/cpu/test_pool_protocol.py`` runs this IR under every interleaving of its threads.
 """
 
 from __future__ import annotations

@@ -209,7 +209,8 @@ def test_threads_are_started_at_first_use() -> None:
 def test_signals_go_to_the_process_own_threads() -> None:
     before = native_threads()
     pool = ThreadPool(2)
-    assert pool.address
+    meetings = ctypes.c_int64()
+    pool.run(address("meet"), ctypes.addressof(meetings), 2)  # now the worker runs
     (worker,) = native_threads() - before
     blocked = {}
     for thread in (worker, threading.get_native_id()):
