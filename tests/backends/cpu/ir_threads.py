@@ -97,7 +97,7 @@ class Function:
 class Frame(NamedTuple):
     function: str
     block: str
-    index: int
+    position: int
     locals: Locals
 
 
@@ -202,7 +202,7 @@ class Machine:
 
     def _at(self, thread: Thread) -> Instruction:
         frame = thread.frames[-1]
-        return self.functions[frame.function].blocks[frame.block][frame.index]
+        return self.functions[frame.function].blocks[frame.block][frame.position]
 
     def _enter(self, function: str, arguments: tuple[Value, ...]) -> Frame:
         target = self.functions[function]
@@ -217,7 +217,7 @@ class Machine:
     def _next(self, thread: Thread, result: str, value: Value) -> Thread:
         *outer, frame = thread.frames
         values = dict(frame.locals) | ({result: value} if result else {})
-        moved = self._frame(frame.function, frame.block, frame.index + 1, values)
+        moved = self._frame(frame.function, frame.block, frame.position + 1, values)
         return Thread((*outer, moved))
 
     def _external(self, state: State, index: int, call: Instruction) -> Iterator[State]:
