@@ -1,0 +1,155 @@
+"""Ops: one class for everything there is to know about each, and the functions users call.
+
+The functions bear TensorFlow 1's names. Importing this package registers the ops and gives
+Python's operators on tensors their meaning.
+"""
+
+from __future__ import annotations
+
+from graphc.ir.graph import OPERATORS
+from graphc.ops.arithmetic import (
+    abs,
+    add,
+    floordiv,
+    maximum,
+    minimum,
+    mod,
+    multiply,
+    negative,
+    reciprocal,
+    relu,
+    rsqrt,
+    sign,
+    sqrt,
+    square,
+    subtract,
+    truediv,
+)
+from graphc.ops.arrangement import broadcast_to, tile, transpose
+from graphc.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    is_finite,
+    is_nan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+    where,
+)
+from graphc.ops.convert import convert
+from graphc.ops.linear_algebra import matmul
+from graphc.ops.reduction import (
+    argmax,
+    argmin,
+    reduce_all,
+    reduce_any,
+    reduce_max,
+    reduce_mean,
+    reduce_min,
+    reduce_prod,
+    reduce_sum,
+)
+from graphc.ops.sizes import rank, shape, size
+from graphc.ops.source import (
+    constant,
+    fill,
+    ones,
+    ones_like,
+    placeholder,
+    range,
+    zeros,
+    zeros_like,
+)
+from graphc.ops.views import expand_dims, identity, reshape, squeeze, stop_gradient
+
+sub, mul, divide = subtract, multiply, truediv
+
+OPERATORS |= {
+    "add": add,
+    "sub": subtract,
+    "mul": multiply,
+    "truediv": truediv,
+    "floordiv": floordiv,
+    "mod": mod,
+    "matmul": matmul,
+    "neg": negative,
+    "abs": abs,
+    "lt": less,
+    "le": less_equal,
+    "gt": greater,
+    "ge": greater_equal,
+    "and": logical_and,
+    "or": logical_or,
+    "xor": logical_xor,
+    "invert": logical_not,
+}
+
+__all__ = [
+    "abs",
+    "add",
+    "argmax",
+    "argmin",
+    "broadcast_to",
+    "constant",
+    "convert",
+    "divide",
+    "equal",
+    "expand_dims",
+    "fill",
+    "floordiv",
+    "greater",
+    "greater_equal",
+    "identity",
+    "is_finite",
+    "is_nan",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "matmul",
+    "maximum",
+    "minimum",
+    "mod",
+    "mul",
+    "multiply",
+    "negative",
+    "not_equal",
+    "ones",
+    "ones_like",
+    "placeholder",
+    "range",
+    "rank",
+    "reciprocal",
+    "reduce_all",
+    "reduce_any",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_sum",
+    "relu",
+    "reshape",
+    "rsqrt",
+    "shape",
+    "sign",
+    "size",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stop_gradient",
+    "sub",
+    "subtract",
+    "tile",
+    "transpose",
+    "truediv",
+    "where",
+    "zeros",
+    "zeros_like",
+]

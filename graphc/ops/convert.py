@@ -1,0 +1,117 @@
+"""What a user writes where a tensor is wanted: tensors, variables, literals, NumPy arrays.
+
+There is no promotion between tensors. A Python number or (nested) list takes the dtype of the
+other operand, and alone that of TensorFlow 1: int32 for integers, float32 for floats. A NumPy
+array keeps its dtype; a NumPy scalar keeps it when alone and else is a number like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.dims import Dim, Expression
+from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
+from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.graph import Tensor, TensorLike
+from graphc.ir.source import located, user_source
+from graphc.ops.emit import emit
+
+_ALONE = {"bool": bool_, "int": int32, "uint": int32, "float": float32}
+"""The dtype of a literal alone, by kind."""
+_HOLDS = {
+    "bool": ("bool",),
+    "int": ("int", "uint"),
+    "uint": ("int", "uint"),
+    "float": ("int", "uint", "float"),
+}
+"""For each kind of dtype, the kinds of values that it takes without a cast."""
+
+
+def convert(value: TensorLike, dtype: Any = None, like: Tensor | None = None) -> Tensor:
+    """``value`` as a tensor of the default graph.
+
+    ``dtype`` demands a dtype; ``like`` is the other operand, whose dtype literals take.
+
+    Raises:
+        DTypeError: a tensor that is not of ``dtype``, a float where an integer is wanted, a value
+            that the dtype cannot hold, or no number at all.
+        ShapeError: a ragged list.
+    """
+    if hasattr(value, "__graphc_tensor__"):
+        value = value.__graphc_tensor__()
+    if isinstance(value, Tensor):
+        if dtype is not None and value.dtype is not as_dtype(dtype):
+            raise _dtype_error(f"{value!r} is wanted as {as_dtype(dtype).name}: use cast")
+        return value
+    if dtype is None and like is not None and _is_literal(value):
+        dtype = like.dtype
+    return emit("constant", value=to_array(value, dtype))
+
+
+def convert_all(values: Sequence[TensorLike]) -> list[Tensor]:
+    """Operands of one op: literals take the dtype of the first that is none."""
+    lead = next((i for i, value in enumerate(values) if not _is_literal(value)), 0)
+    like = convert(values[lead])
+    return [like if i == lead else convert(v, like=like) for i, v in enumerate(values)]
+
+
+def to_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """``value`` as a NumPy array of ``dtype``, or of the dtype that it has alone.
+
+    Raises:
+        DTypeError, ShapeError: as ``convert``.
+    """
+    array, own = _numpy(value)
+    literal = isinstance(value, bool | int | float | list | tuple)
+    alone = _ALONE[own.kind] if literal and not isinstance(value, np.generic) else own
+    wanted = alone if dtype is None else as_dtype(dtype)
+    if array.size and own.kind not in _HOLDS[wanted.kind]:
+        raise _dtype_error(f"{_text(value)} is no value of {wanted.name}: use cast")
+    with np.errstate(over="ignore"):
+        result = array.astype(wanted.numpy)
+    if wanted.is_integer and not np.array_equal(result, array):
+        raise _dtype_error(f"{_text(value)} does not fit into {wanted.name}")
+    return result
+
+
+def to_shape(shape: Any) -> tuple[Dim, ...]:
+    """A shape that a user wrote: integers and dimensions of other tensors' shapes.
+
+    Raises:
+        ShapeError: anything else, such as a tensor: shapes are known while the graph is built.
+    """
+    sizes = shape if isinstance(shape, list | tuple | np.ndarray) else (shape,)
+    for size in sizes:
+        if not isinstance(size, int | np.integer | Expression) or isinstance(size, bool):
+            message = f"{size!r} is no size: write an integer, or a size out of a tensor's shape"
+            raise ShapeError(located(message, user_source()))
+    return tuple(s if isinstance(s, Expression) else int(s) for s in sizes)
+
+
+def _is_literal(value: Any) -> bool:
+    return not isinstance(value, Tensor | np.ndarray) and not hasattr(value, "__graphc_tensor__")
+
+
+def _numpy(value: Any) -> tuple[np.ndarray[Any, Any], DType]:
+    """``value`` as NumPy sees it, and the dtype of that."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(located(f"{_text(value)} is no array: {error}", user_source())) from None
+    try:
+        return array, as_dtype(array.dtype)
+    except DTypeError:
+        message = f"{_text(value)} is no number, list of numbers or array of them"
+        raise _dtype_error(message) from None
+
+
+def _text(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dtype_error(message: str) -> DTypeError:
+    return DTypeError(located(message, user_source()))
