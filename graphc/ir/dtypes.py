@@ -120,7 +120,7 @@ def as_dtype(value: Any) -> DType:
         return value
     if isinstance(value, str) and value in _BY_NAME:
         return _BY_NAME[value]
-    if value in (float, int, bool):
+    if isinstance(value, type) and value in (float, int, bool):
         return {float: float32, int: int32, bool: bool_}[value]
     try:
         name = np.dtype(value).name
