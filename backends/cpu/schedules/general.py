@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from graphc.backends.cpu.schedules import cost
 from graphc.backends.cpu.schedules.inplace import in_place_pairs, is_elementwise
 from graphc.backends.cpu.schedules.nest import Work, lanes_for, merge_axes, pooled, serial, vectors
-from graphc.backends.cpu.schedules.plan import Group, Plan, plan
+from graphc.backends.loops.plan import Group, Plan, plan
 from graphc.backends.cpu.schedules.scatter import emit_scatter
 from graphc.backends.cpu.schedules.split import emit_scalar
 from graphc.backends.cpu.schedules.stages import REDUCTION_VECTORS, StageEmitter

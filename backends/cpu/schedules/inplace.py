@@ -7,7 +7,7 @@ its memory. This is how an optimizer updates variables without a copy.
 
 from __future__ import annotations
 
-from graphc.backends.cpu.schedules.plan import Group, Plan
+from graphc.backends.loops.plan import Group, Plan
 from graphc.ir.compute.compose import loads_of
 from graphc.ir.compute.expr import Const, Index, Load
 from graphc.ir.compute.kernel import Map, Stage
