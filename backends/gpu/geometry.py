@@ -3,7 +3,7 @@
 The nest of ``block`` loops is the grid, its innermost loop ``blockIdx.x``. The nest of ``warp``
 and ``thread`` loops is numbered by ``threadIdx.x``, the innermost fastest, so a ``warp`` loop
 holds a ``thread`` loop of 32. A function is one launch: all its thread nests have the same size,
-and it has one nest of blocks, with everything in it.
+and it has one nest of blocks, with everything in it but the arithmetic on sizes before it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from graphc.backends.loops.ir import Block, Const, Expr, For, Function, If, Op, Stmt, Var
+from graphc.backends.loops.ir import Block, Const, Expr, For, Function, Let, Op, Var
+from graphc.backends.loops.walk import statements
 from graphc.ir.compute.scalar import evaluate
 from graphc.ir.errors import CompileError
 
@@ -23,10 +24,14 @@ GRID_LIMITS = (2**31 - 1, 2**16 - 1, 2**16 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """``blocks``: the loops of the grid, outermost first; ``threads``: how many a block has."""
+    """``blocks``: the loops of the grid, outermost first; ``threads``: how many a block has.
+
+    ``lets`` are the values that the extents of the grid are made of.
+    """
 
     blocks: tuple[For, ...]
     threads: int
+    lets: tuple[Let, ...] = ()
 
     def grid(self, sizes: Mapping[str, int]) -> tuple[int, int, int]:
         """The grid's x, y and z for these values of the function's sizes, by name.
@@ -36,7 +41,10 @@ class Geometry:
         Raises:
             CompileError: more blocks than a launch can have.
         """
-        x_first = tuple(evaluate_size(loop.end, sizes) for loop in reversed(self.blocks))
+        known = dict(sizes)
+        for let in self.lets:
+            known[let.var.name] = evaluate_size(let.value, known)
+        x_first = tuple(evaluate_size(loop.end, known) for loop in reversed(self.blocks))
         x, y, z = x_first + (1,) * (3 - len(x_first))
         if any(n > limit for n, limit in zip((x, y, z), GRID_LIMITS, strict=True)):
             raise CompileError(f"a grid of {x} x {y} x {z} blocks is beyond CUDA's limits")
@@ -52,7 +60,8 @@ def geometry(function: Function) -> Geometry:
     blocks = tuple(loop for loop in loops(function.body) if loop.kind == "block")
     if len(blocks) > len(GRID_LIMITS):
         raise CompileError(f"{function.name}: a grid has 3 dimensions, not {len(blocks)}")
-    body = function.body
+    lets = tuple(stmt for stmt in function.body if blocks and isinstance(stmt, Let))
+    body = function.body[len(lets) :]
     for loop in blocks:
         if body != (loop,):
             raise CompileError(
@@ -65,19 +74,12 @@ def geometry(function: Function) -> Geometry:
         raise CompileError(f"{function.name}: blocks of different sizes, {sorted(sizes)}")
     if max(sizes) > MAX_THREADS:
         raise CompileError(f"{function.name}: a block has at most {MAX_THREADS} threads")
-    return Geometry(blocks, max(sizes))
+    return Geometry(blocks, max(sizes), lets)
 
 
 def loops(body: Block) -> Iterator[For]:
     """All loops of ``body``, each before those inside it."""
-    stack: list[Stmt] = list(reversed(body))
-    while stack:
-        stmt = stack.pop()
-        if isinstance(stmt, For):
-            yield stmt
-            stack.extend(reversed(stmt.body))
-        elif isinstance(stmt, If):
-            stack.extend(reversed(stmt.then + stmt.orelse))
+    return (stmt for stmt in statements(body) if isinstance(stmt, For))
 
 
 def thread_nests(body: Block) -> list[tuple[For, ...]]:

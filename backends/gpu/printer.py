@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc.backends.gpu.geometry import Geometry, extent, geometry, thread_nests
 from graphc.backends.gpu.scalars import PRELUDE, c_type
-from graphc.backends.gpu.values import postorder, value_text
+from graphc.backends.gpu.values import value_text
 from graphc.backends.loops.ir import (
     Alloc,
     Barrier,
@@ -31,6 +31,7 @@ from graphc.backends.loops.ir import (
     ValueType,
     Var,
 )
+from graphc.backends.loops.walk import postorder, statements
 from graphc.ir.errors import CompileError
 
 STATUS_OK = 2**64 - 1
@@ -67,6 +68,9 @@ class CudaKernel:
     name: str
     source: str
     geometry: Geometry
+    buffers: int
+    """How many buffers it takes before the sizes."""
+    sizes: tuple[str, ...]
     has_status: bool
 
 
@@ -98,10 +102,18 @@ class _Printer:
         body = "\n".join(self.lines)
         head = f'extern "C" __global__ void __launch_bounds__({self.geometry.threads}) {name}('
         source = f"{PRELUDE}\n{head}\n    {parameters}) {{\n{body}\n}}\n"
-        return CudaKernel(name, source, self.geometry, self.function.guards > 0)
+        return CudaKernel(
+            name,
+            source,
+            self.geometry,
+            buffers=len(self.function.buffers),
+            sizes=tuple(size.name for size in self.function.sizes),
+            has_status=self.function.guards > 0,
+        )
 
     def parameters(self) -> list[str]:
-        written = _written(self.function.body)
+        body = statements(self.function.body)
+        written = {id(stmt.buffer) for stmt in body if isinstance(stmt, Store)}
         aliased = {i for pair in self.function.in_place for i in pair}
         buffers = (*self.function.buffers, *self.function.workspace)
         texts = []
@@ -152,7 +164,7 @@ class _Printer:
         ``into`` is the name that the value shall have, which is declared here.
         """
         texts: dict[int, str] = {}
-        for expr in postorder(root):
+        for expr in postorder([root]):
             text = value_text(expr, [texts[id(o)] for o in expr.operands], self.names)
             if expr is root and into is not None:
                 text = self.declare(into, expr.type, text)
@@ -299,18 +311,3 @@ _STATEMENTS: dict[type[Stmt], Callable[[_Printer, Any], None]] = {
     Barrier: _barrier,
     Guard: _guard,
 }
-
-
-def _written(body: Block) -> set[int]:
-    """The identities of the buffers that ``body`` stores to."""
-    written: set[int] = set()
-    stack: list[Stmt] = list(body)
-    while stack:
-        stmt = stack.pop()
-        if isinstance(stmt, Store):
-            written.add(id(stmt.buffer))
-        elif isinstance(stmt, For):
-            stack.extend(stmt.body)
-        elif isinstance(stmt, If):
-            stack.extend(stmt.then + stmt.orelse)
-    return written

@@ -29,22 +29,6 @@ def value_text(expr: Expr, operands: Sequence[str], names: Names) -> str:
     return text(expr, operands, names)
 
 
-def postorder(root: Expr) -> list[Expr]:
-    """Every expression below ``root`` once, operands first; a fused chain is deep."""
-    seen: set[int] = set()
-    order: list[Expr] = []
-    stack: list[tuple[Expr, bool]] = [(root, False)]
-    while stack:
-        expr, ready = stack.pop()
-        if ready:
-            order.append(expr)
-        elif id(expr) not in seen:
-            seen.add(id(expr))
-            stack.append((expr, True))
-            stack.extend((operand, False) for operand in reversed(expr.operands))
-    return order
-
-
 def _const(expr: Const, _operands: Sequence[str], _names: Names) -> str:
     return literal(expr.value, expr.type.dtype)
 

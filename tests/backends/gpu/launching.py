@@ -9,7 +9,10 @@ import numpy as np
 
 from graphc.backends.gpu import nvrtc
 from graphc.backends.gpu.printer import STATUS_OK, CudaKernel, print_cuda
+from graphc.backends.gpu.schedules.choose import schedule
 from graphc.backends.loops.ir import Function
+from graphc.ir import dims
+from graphc.ir.compute.kernel import Kernel
 from tests.backends.gpu.emulation import build
 
 ARCHS = ("sm_80", "sm_90")
@@ -35,10 +38,27 @@ def run_emulated(
     compile_for_gpus(kernel)
     sizes = sizes or {}
     status = np.array([STATUS_OK], np.uint64)
-    arguments = [*buffers, *(np.int64(sizes[size.name]) for size in function.sizes)]
+    arguments = [*buffers, *(np.int64(sizes[name]) for name in kernel.sizes)]
     if kernel.has_status:
         arguments.append(status)
     grid = kernel.geometry.grid(sizes)
     if all(grid):
         build(kernel.source).launch(kernel.name, grid, kernel.geometry.threads, arguments, order)
     return int(status[0])
+
+
+def run_kernel(
+    kernel: Kernel, inputs: Sequence[np.ndarray[Any, Any]], order: int = 0
+) -> tuple[list[np.ndarray[Any, Any]], int]:
+    """Schedules ``kernel`` for a GPU and runs it: its results and its status word."""
+    sizes: dict[str, int] = {}
+    for param, array in zip(kernel.params, inputs, strict=True):
+        for dim, size in zip(param.type.shape, array.shape, strict=True):
+            sizes |= dict.fromkeys(dims.symbols_of(dim), size)
+    outputs = []
+    for name in kernel.results:
+        stage = kernel.stage(name)
+        shape = tuple(dims.evaluate(dim, sizes) for dim in stage.shape)
+        outputs.append(np.full(shape, 77, stage.dtype.numpy))
+    status = run_emulated(schedule(kernel), [*inputs, *outputs], sizes, order)
+    return outputs, status
