@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.ir.compute.compose import inline, loads_of, values_of, with_values
-from graphc.ir.compute.expr import Axis, Const, Expr, Index, Load, rewrite, substitute
+from graphc.ir.compute.expr import (
+    Apply,
+    Axis,
+    Const,
+    Expr,
+    Index,
+    Load,
+    postorder,
+    rewrite,
+    substitute,
+)
 from graphc.ir.compute.kernel import Kernel, Map, Reduce, Scatter, Stage
 from graphc.ir.dtypes import int64
 
@@ -58,6 +68,22 @@ def plan(kernel: Kernel) -> Plan:
     return Plan(replace(kernel, stages=stages), merged)
 
 
+def is_contraction(stage: Stage) -> bool:
+    """Whether a stage sums products whose factors vary along different axes of its result.
+
+    Such a matrix product has a schedule of its own, which only elementwise stages may join.
+    """
+    if not isinstance(stage, Reduce) or stage.combiner != "sum":
+        return False
+    if not isinstance(stage.value, Apply) or stage.value.op != "mul":
+        return False
+    first, second = (
+        {e.axis for e in postorder([factor]) if isinstance(e, Index)} & set(stage.axes)
+        for factor in stage.value.args
+    )
+    return bool(first - second or second - first)
+
+
 def _without_unit_axes(kernel: Kernel) -> Kernel:
     """Axes of extent 1 leave the stages, and the loads that read them."""
     kept: dict[str, tuple[int, ...]] = {}
@@ -86,6 +112,8 @@ def _joint_rank(group: Sequence[Stage], rank: int, stage: Stage) -> int | None:
     """How many leading axes ``stage`` would share with ``group``; None if it cannot join."""
     if isinstance(stage, Scatter) or any(isinstance(s, Scatter) for s in group):
         return None
+    if is_contraction(stage):
+        return None
     members = {s.name: s for s in group}
     loads = [load for load in loads_of(stage) if load.buffer in members]
     if not loads and not _same_domain(group[0], stage):
@@ -94,6 +122,8 @@ def _joint_rank(group: Sequence[Stage], rank: int, stage: Stage) -> int | None:
     while shared and not _same_rows(group[0], stage, loads, shared):
         shared -= 1
     if shared == 0 and (rank or stage.axes or any(s.axes for s in group)):
+        return None
+    if is_contraction(group[0]) and not shared == len(group[0].axes) == len(stage.axes):
         return None
     reduces_rows = any(isinstance(s, Reduce) and len(s.axes) < shared for s in (*group, stage))
     return None if reduces_rows else shared

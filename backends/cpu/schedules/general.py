@@ -1,4 +1,6 @@
-"""The schedule of every kernel that is no contraction: nests over rows, one for each group.
+"""The schedule of a kernel: one group of stages after the other.
+
+Matrix products have a schedule of their own; all else is nests over rows, one for each group.
 
 Where lanes go is decided for each group: across rows if its stages are elementwise, or if
 neighbouring rows are neighbours in memory (a sum over columns); within the row otherwise (a sum
@@ -11,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.backends.cpu.schedules import cost
+from graphc.backends.cpu.schedules.gemm import emit_product
 from graphc.backends.cpu.schedules.inplace import in_place_pairs, is_elementwise
 from graphc.backends.cpu.schedules.nest import Work, lanes_for, merge_axes, pooled, serial, vectors
-from graphc.backends.loops.plan import Group, Plan, plan
 from graphc.backends.cpu.schedules.scatter import emit_scatter
 from graphc.backends.cpu.schedules.split import emit_scalar
 from graphc.backends.cpu.schedules.stages import REDUCTION_VECTORS, StageEmitter
@@ -21,6 +23,7 @@ from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter
 from graphc.backends.loops.ir import I64, Buffer, Expr, Function, Var
 from graphc.backends.loops.lower import Lowering, Position, View, size_expr
+from graphc.backends.loops.plan import Group, Plan, is_contraction, plan
 from graphc.ir.compute.compose import loads_of
 from graphc.ir.compute.expr import Axis, Index
 from graphc.ir.compute.kernel import Kernel, Reduce, Scatter, Stage
@@ -83,8 +86,20 @@ class _KernelWriter:
             for stage in group.stages:
                 index = () if stage.name in self.lowering.views else None
                 emit_scalar(emitter, Work(stage, index), self.add_workspace)
-        else:
+        elif not self._emit_product(group):
             _GroupWriter(self, group, lanes).emit()
+
+    def _emit_product(self, group: Group) -> bool:
+        """Write the loops of ``group`` if it is a matrix product."""
+        if not is_contraction(group.stages[0]):
+            return False
+        works = [self.work(stage) for stage in group.stages]
+        return emit_product(self.lowering, works, self.target, self.add_workspace)
+
+    def work(self, stage: Stage) -> Work:
+        """A stage whose axes are all rows, stored if it has a view."""
+        stored = stage.name in self.lowering.views
+        return Work(stage, tuple(map(Index, stage.axes)) if stored else None)
 
     def add_workspace(self, dtype: DType, elements: Dim) -> Buffer:
         """Memory for ``elements`` intermediate values, handed to the kernel by its caller."""
@@ -119,7 +134,7 @@ class _GroupWriter:
         self.inner = {stage.name: group.inner(stage) for stage in group.stages}
 
     def emit(self) -> None:
-        staged = [self._work(stage) for stage in self.group.stages]
+        staged = [self.kernel.work(stage) for stage in self.group.stages]
         rows, works = merge_axes(self.group.rows, staged, self.lowering.views)
         if self.across:
             self._across(rows, works)
@@ -175,10 +190,6 @@ class _GroupWriter:
         emitter = StageEmitter(self.lowering, self.lanes)
         for work in works:
             emitter.emit(work, self.inner[work.stage.name], at)
-
-    def _work(self, stage: Stage) -> Work:
-        stored = stage.name in self.lowering.views
-        return Work(stage, tuple(map(Index, stage.axes)) if stored else None)
 
     def _scratch(self) -> list[Buffer]:
         """Memory for what a row hands on beyond single values."""
