@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from graphc.ir.device import Device
@@ -21,15 +22,20 @@ DeviceFunction = Callable[[Node | str], str]
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
+class Reuse(Enum):
+    """Whether ``get_variable`` gives new variables, existing ones, or either."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class VariableScope:
-    """Where ``get_variable`` looks: the prefix of names, and whether it may or must reuse.
-
-    ``reuse`` is True (only existing variables), False (only new ones) or None (either).
-    """
+    """Where ``get_variable`` looks: the prefix of names, and whether it reuses."""
 
     name: str = ""
-    reuse: bool | None = False
+    reuse: Reuse = Reuse.NEVER
 
 
 @dataclass(frozen=True)
