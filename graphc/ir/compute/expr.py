@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from graphc.ir.compute.scalar import result_dtype
 from graphc.ir.dims import Dim
@@ -223,17 +223,29 @@ def all_of(conditions: Iterable[Expr]) -> Expr:
     return Const(True, bool_) if result is None else result
 
 
-def postorder(roots: Iterable[Expr]) -> list[Expr]:
+class Term(Protocol):
+    """What the walks below need of an expression: those of loops have it too."""
+
+    @property
+    def operands(self) -> tuple[Any, ...]: ...
+
+    def with_operands(self, operands: Any) -> Any: ...
+
+
+T = TypeVar("T", bound=Term)
+
+
+def postorder(roots: Iterable[T]) -> list[T]:
     """Every expression below ``roots`` once, operands first."""
-    done: dict[int, Expr] = {}
-    order: list[Expr] = []
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(list(roots))]
+    done: set[int] = set()
+    order: list[T] = []
+    stack: list[tuple[T, bool]] = [(root, False) for root in reversed(list(roots))]
     while stack:
         expr, ready = stack.pop()
         if id(expr) in done:
             continue
         if ready:
-            done[id(expr)] = expr
+            done.add(id(expr))
             order.append(expr)
             continue
         stack.append((expr, True))
@@ -241,10 +253,10 @@ def postorder(roots: Iterable[Expr]) -> list[Expr]:
     return order
 
 
-def rewrite(roots: Iterable[Expr], change: Callable[[Expr], Expr]) -> list[Expr]:
+def rewrite(roots: Iterable[T], change: Callable[[T], T]) -> list[T]:
     """``roots`` rebuilt bottom-up: ``change`` sees each expression with its new operands."""
     roots = list(roots)
-    new: dict[int, Expr] = {}
+    new: dict[int, T] = {}
     for expr in postorder(roots):
         operands = tuple(new[id(o)] for o in expr.operands)
         same = all(a is b for a, b in zip(operands, expr.operands, strict=True))
