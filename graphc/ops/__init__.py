@@ -6,7 +6,7 @@ Python's operators on tensors their meaning.
 
 from __future__ import annotations
 
-from graphc.ir.graph import OPERATORS
+from graphc.ir.operators import OPERATORS
 from graphc.ops.arithmetic import (
     abs,
     add,
@@ -41,7 +41,11 @@ from graphc.ops.comparison import (
     not_equal,
     where,
 )
+from graphc.ops.conversion import cast, ceil, floor, round
 from graphc.ops.convert import convert
+from graphc.ops.gathering import gather, one_hot
+from graphc.ops.indexing import getitem, reverse, slice, strided_slice
+from graphc.ops.joining import concat, pad, split, stack, unstack
 from graphc.ops.linear_algebra import matmul
 from graphc.ops.reduction import (
     argmax,
@@ -65,6 +69,7 @@ from graphc.ops.source import (
     zeros,
     zeros_like,
 )
+from graphc.ops.transcendental import cos, erf, exp, expm1, log, log1p, pow, sigmoid, sin, tanh
 from graphc.ops.views import expand_dims, identity, reshape, squeeze, stop_gradient
 
 sub, mul, divide = subtract, multiply, truediv
@@ -76,6 +81,7 @@ OPERATORS |= {
     "truediv": truediv,
     "floordiv": floordiv,
     "mod": mod,
+    "pow": pow,
     "matmul": matmul,
     "neg": negative,
     "abs": abs,
@@ -87,6 +93,7 @@ OPERATORS |= {
     "or": logical_or,
     "xor": logical_xor,
     "invert": logical_not,
+    "getitem": getitem,
 }
 
 __all__ = [
@@ -95,13 +102,22 @@ __all__ = [
     "argmax",
     "argmin",
     "broadcast_to",
+    "cast",
+    "ceil",
+    "concat",
     "constant",
     "convert",
+    "cos",
     "divide",
     "equal",
+    "erf",
+    "exp",
     "expand_dims",
+    "expm1",
     "fill",
+    "floor",
     "floordiv",
+    "gather",
     "greater",
     "greater_equal",
     "identity",
@@ -109,6 +125,8 @@ __all__ = [
     "is_nan",
     "less",
     "less_equal",
+    "log",
+    "log1p",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -121,9 +139,12 @@ __all__ = [
     "multiply",
     "negative",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
+    "pad",
     "placeholder",
+    "pow",
     "range",
     "rank",
     "reciprocal",
@@ -136,19 +157,29 @@ __all__ = [
     "reduce_sum",
     "relu",
     "reshape",
+    "reverse",
+    "round",
     "rsqrt",
     "shape",
+    "sigmoid",
     "sign",
+    "sin",
     "size",
+    "slice",
+    "split",
     "sqrt",
     "square",
     "squeeze",
+    "stack",
     "stop_gradient",
+    "strided_slice",
     "sub",
     "subtract",
+    "tanh",
     "tile",
     "transpose",
     "truediv",
+    "unstack",
     "where",
     "zeros",
     "zeros_like",

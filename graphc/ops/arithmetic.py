@@ -9,8 +9,9 @@ import numpy as np
 from graphc.ir.compute.expr import Expr, apply, const, select
 from graphc.ir.dtypes import float64
 from graphc.ir.errors import DataError
-from graphc.ir.graph import Tensor, TensorLike
+from graphc.ir.graph import Tensor
 from graphc.ir.op import register
+from graphc.ir.operators import TensorLike
 from graphc.ops.convert import convert, convert_all
 from graphc.ops.emit import emit
 from graphc.ops.pointwise import FLOATS, INTEGERS, Binary, Unary, binary, unary

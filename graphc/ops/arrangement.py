@@ -9,8 +9,9 @@ import numpy as np
 
 from graphc.ir.dtypes import COMPUTED
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.convert import convert, to_shape

@@ -11,8 +11,9 @@ from graphc.ir.compute.builder import KernelBuilder
 from graphc.ir.compute.expr import Expr, apply, const, select
 from graphc.ir.dtypes import DType, bool_
 from graphc.ir.errors import DTypeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert, convert_all
 from graphc.ops.emit import emit, unbroadcast

@@ -15,7 +15,8 @@ import numpy as np
 from graphc.ir.dims import Dim, Expression
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
 from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ir.graph import Tensor, TensorLike
+from graphc.ir.graph import Tensor
+from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ops.emit import emit
 
@@ -89,6 +90,18 @@ def to_shape(shape: Any) -> tuple[Dim, ...]:
             message = f"{size!r} is no size: write an integer, or a size out of a tensor's shape"
             raise ShapeError(located(message, user_source()))
     return tuple(s if isinstance(s, Expression) else int(s) for s in sizes)
+
+
+def to_axis(axis: int, rank: int, x: Tensor) -> int:
+    """``axis`` of the ``rank`` axes made from those of ``x``, counted from the left.
+
+    Raises:
+        ShapeError: there is no such axis.
+    """
+    if not -rank <= axis < rank:
+        message = f"axis {axis} is none of the {rank} axes made from those of {x!r}"
+        raise ShapeError(located(message, user_source()))
+    return axis % rank
 
 
 def _is_literal(value: Any) -> bool:

@@ -11,6 +11,7 @@ from graphc.ir import dims
 from graphc.ir.dtypes import DType
 from graphc.ir.graph import Tensor
 from graphc.ir.scope import create
+from graphc.ir.types import TensorType
 
 
 def emit(op: str, *inputs: Tensor, name: str | None = None, **attrs: Any) -> Tensor:
@@ -45,3 +46,9 @@ def emit_size(x: Tensor, axes: Sequence[int], dtype: DType, name: str | None = N
     if isinstance(count, int):
         return emit("constant", value=np.asarray(count, dtype.numpy), name=name)
     return emit("size", x, axes=tuple(axes), dtype=dtype, name=name)
+
+
+def zeros_of(type_: TensorType) -> Tensor:
+    """0 at every place of the shape of ``type_``."""
+    zero = emit("constant", value=np.zeros((), type_.dtype.numpy))
+    return emit("broadcast_to", zero, shape=type_.shape)

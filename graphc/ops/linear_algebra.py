@@ -12,8 +12,9 @@ from graphc.ir.compute.builder import Buffer
 from graphc.ir.compute.expr import Expr
 from graphc.ir.dims import Dim, Shape
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert_all
 from graphc.ops.emit import emit, reshaped, unbroadcast

@@ -9,8 +9,9 @@ import numpy as np
 
 from graphc.ir.compute.expr import Expr, apply
 from graphc.ir.dtypes import COMPUTED, DType, bool_, float32, float64, int32, int64
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert, convert_all
 from graphc.ops.emit import emit, unbroadcast

@@ -11,8 +11,9 @@ from graphc.ir.compute.expr import Expr
 from graphc.ir.dims import Dim, Shape
 from graphc.ir.dtypes import float64, int64
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert
 from graphc.ops.emit import emit, emit_size, reshaped

@@ -11,8 +11,9 @@ from graphc.ir import dims
 from graphc.ir.compute.expr import Expr, cast, const, select
 from graphc.ir.compute.expr import size as size_expr
 from graphc.ir.dtypes import COMPUTED, DType, as_dtype, int32, int64
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert
 from graphc.ops.emit import emit, emit_size

@@ -12,8 +12,9 @@ from graphc.ir.compute.expr import const
 from graphc.ir.dims import Dim, Expression, symbol
 from graphc.ir.dtypes import DType, as_dtype, float32
 from graphc.ir.errors import GraphError, ShapeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
+from graphc.ir.operators import TensorLike
 from graphc.ir.scope import get_default_graph
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType

@@ -10,12 +10,12 @@ from graphc.ir.compute.expr import Expr, const, size
 from graphc.ir.dims import Dim, Shape
 from graphc.ir.dtypes import int64
 from graphc.ir.errors import ShapeError
-from graphc.ir.graph import Node, Tensor, TensorLike
+from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Typing, register
-from graphc.ir.source import located, user_source
+from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.convert import convert, to_shape
+from graphc.ops.convert import convert, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import static_shape
 
@@ -116,7 +116,7 @@ def expand_dims(x: TensorLike, axis: int, name: str | None = None) -> Tensor:
     """``x`` with an axis of size 1 before axis ``axis``; -1 is behind the last."""
     x = convert(x)
     rank = len(x.shape) + 1
-    at = _axis(axis, rank, x)
+    at = to_axis(axis, rank, x)
     return emit("reshape", x, shape=(*x.shape[:at], 1, *x.shape[at:]), name=name)
 
 
@@ -128,7 +128,7 @@ def squeeze(
     if axis is None:
         axes = {a for a, size in enumerate(x.shape) if size == 1}
     else:
-        axes = {_axis(a, len(x.shape), x) for a in ([axis] if isinstance(axis, int) else axis)}
+        axes = {to_axis(a, len(x.shape), x) for a in ([axis] if isinstance(axis, int) else axis)}
     shape = tuple(size for a, size in enumerate(x.shape) if a not in axes)
     return emit("reshape", x, shape=shape, name=name)
 
@@ -184,9 +184,3 @@ def _with_rest(typing: Typing, shape: Shape, known: Dim, rule: str) -> Shape:
         raise ShapeError(f"{rule}, with one -1 at the most and no size 0 beside it")
     typing.equal(elements % known, 0, rule)
     return tuple(elements // known if s == -1 else s for s in shape)
-
-
-def _axis(axis: int, rank: int, x: Tensor) -> int:
-    if not -rank <= axis < rank:
-        raise ShapeError(located(f"axis {axis} is none of {rank} axes, of {x!r}", user_source()))
-    return axis % rank
