@@ -24,7 +24,9 @@ IN_FLIGHT = 8
 TYPICAL = 64
 """What a size is taken for that is only known when the kernel runs: batches are that large."""
 PACKING_PAYS = 256
-"""Rows from which copying ``b`` into panels costs less than reading it with a wide stride."""
+"""Rows from which copying a ``b`` beyond half of L2 costs less than its wide stride."""
+FAR = 8
+"""How many times L2 a ``b`` is that comes from so far that it is read in order, once."""
 TASK_OPERATIONS = 1 << 21
 """Floating-point operations that are worth a task: about 20 us of one core."""
 MAX_TASKS = 256
@@ -102,13 +104,18 @@ def choose_unroll(depth: Dim) -> int:
 
 
 def packs_contiguous(shape: Shape, target: Target) -> bool:
-    """Whether a ``b`` with contiguous columns is worth copying into panels all the same."""
+    """Whether a ``b`` with contiguous columns is worth copying into panels all the same.
+
+    Every tile down a panel reads it again, a page or more between its rows.
+    """
     if not all(isinstance(d, int) for d in (shape.rows, shape.cols, shape.depth)):
         return False
     assert isinstance(shape.rows, int)
     bytes_ = shape.cols * shape.depth * shape.dtype.size
     assert isinstance(bytes_, int)
-    return shape.rows >= PACKING_PAYS and bytes_ > target.l2_bytes // 2
+    if shape.rows >= PACKING_PAYS:
+        return bytes_ > target.l2_bytes // 2
+    return shape.rows > MAX_ROWS and bytes_ >= FAR * target.l2_bytes
 
 
 def choose_grid(shape: Shape, tile: Tile, whole_rows: bool) -> Grid:

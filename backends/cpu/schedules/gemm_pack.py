@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.backends.cpu.schedules.gemm_match import Contraction, Factor
-from graphc.backends.cpu.schedules.nest import serial, vectors
+from graphc.backends.cpu.schedules.nest import serial, vectors, whole_vectors
 from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter
-from graphc.backends.loops.ir import Buffer, Const, Expr, Shuffle
+from graphc.backends.loops.ir import Buffer, Expr, Shuffle
 from graphc.backends.loops.lower import Lowering, Position
 from graphc.ir.dims import Dim
 
@@ -61,69 +61,76 @@ class Packer:
     def columns(self, target: Buffer, offset: Expr, strip: Strip, at: Position) -> None:
         """A panel of ``b``, into ``target`` from ``offset`` on."""
         over, b = self.contraction.over, self.contraction.b
-        strides = affine.row_major(tuple(axis.extent for axis in over))
         if strip.lanes > 1 and over and b.in_place(over) and b.stride(over[-1]) == 1:
             self._transposed(target, offset, strip, at)
             return
-
-        def element(place: Position) -> None:
-            index = [place.axes[axis] for axis in over]
-            step = self.emit.mul(self.lowering.offset(index, strides), strip.width)
-            self._row(target, self.emit.add(offset, step), strip, place)
-
-        serial(self.lowering, over, at, element)
+        serial(self.lowering, over, at, lambda place: self._row(target, offset, strip, place))
 
     def rows(self, target: Buffer, offset: Expr, at: Position, lanes: int) -> None:
         """The row of ``a`` at ``at``, into ``target`` from ``offset`` on."""
         over, value = self.contraction.over, self.contraction.a.value
-        strides = affine.row_major(tuple(axis.extent for axis in over))
 
         def element(place: Position) -> None:
-            index = [place.axes[axis] for axis in over]
-            step = self.lowering.offset(index, strides)
+            to = self.emit.add(offset, self._step(place))
             found = self.emit.wide(self.lowering.value(value, place), place.lanes)
-            self.emit.store(target, self.emit.add(offset, step), found, place.mask)
+            self.emit.store(target, to, found, place.mask)
 
         def along(place: Position) -> None:
-            end = self.lowering.dim(over[-1].extent)
-            vectors(self.lowering, over[-1], (build.const(0), end), place, lanes, element)
+            span = build.const(0), self.lowering.dim(over[-1].extent)
+            vectors(self.lowering, over[-1], span, place, lanes, element)
 
         if over:
             serial(self.lowering, over[:-1], at, along)
         else:
             element(at)
 
+    def _step(self, at: Position) -> Expr:
+        """The number of the product at ``at`` within its sum."""
+        over = self.contraction.over
+        strides = affine.row_major(tuple(axis.extent for axis in over))
+        return self.lowering.offset([at.axes[axis] for axis in over], strides)
+
     def _row(self, target: Buffer, offset: Expr, strip: Strip, at: Position) -> None:
         """One k of a panel, computed vector by vector."""
         cols = self.contraction.cols
+        to = self.emit.add(offset, self.emit.mul(self._step(at), strip.width))
         for v, mask in enumerate(strip.masks):
             begin = self.emit.add(strip.begin, v * strip.lanes)
             place = Position({**at.axes, cols: begin}, cols, strip.lanes, mask)
             found = self.lowering.vector(self.contraction.b.value, place)
-            self.emit.store(target, self.emit.add(offset, v * strip.lanes), found)
+            self.emit.store(target, self.emit.add(to, v * strip.lanes), found)
 
     def _transposed(self, target: Buffer, offset: Expr, strip: Strip, at: Position) -> None:
-        """A panel whose columns lie along k in memory: squares of vectors, turned by shuffles."""
+        """A panel whose columns lie along k in memory: squares of vectors, turned by shuffles.
+
+        A known rest of k is a masked square; an unknown one is packed row by row.
+        """
         *outer, inner = self.contraction.over
-        strides = affine.row_major(tuple(axis.extent for axis in self.contraction.over))
+        emit, end = self.emit, self.lowering.dim(inner.extent)
+
+        def square(here: Position) -> None:
+            self._square(target, offset, strip, here)
 
         def along(place: Position) -> None:
-            index = [place.axes[axis] for axis in outer]
-            start = self.lowering.offset(index, strides[:-1])
-
-            def square(here: Position) -> None:
-                k = self.emit.add(start, here.axes[inner])
-                to = self.emit.add(offset, self.emit.mul(k, strip.width))
-                self._square(target, to, strip, here)
-
-            end = self.lowering.dim(inner.extent)
-            vectors(self.lowering, inner, (build.const(0), end), place, strip.lanes, square)
+            start = build.const(0)
+            if isinstance(inner.extent, int):
+                vectors(self.lowering, inner, (start, end), place, strip.lanes, square)
+                return
+            whole = whole_vectors(emit, start, end, strip.lanes)
+            with emit.loop(start, whole, strip.lanes, hint="k") as loop:
+                square(Position({**place.axes, inner: loop.index}, inner, strip.lanes))
+            with emit.loop(whole, end, hint="k") as loop:
+                here = Position({**place.axes, inner: loop.index})
+                self._row(target, offset, strip, here)
 
         serial(self.lowering, outer, at, along)
 
     def _square(self, target: Buffer, offset: Expr, strip: Strip, at: Position) -> None:
-        """``lanes`` values of k (those in the position's mask) for each vector of the panel."""
+        """``lanes`` values of k, or those that the position's mask leaves, for a whole panel."""
         lanes, cols = strip.lanes, self.contraction.cols
+        depth = self.contraction.over[-1].extent
+        known = lanes if at.mask is None or not isinstance(depth, int) else depth % lanes
+        to = self.emit.add(offset, self.emit.mul(self._step(at), strip.width))
         for v, mask in enumerate(strip.masks):
             begin = self.emit.add(strip.begin, v * lanes)
             lines = []
@@ -133,27 +140,8 @@ class Packer:
                     column = self.emit.minimum(column, self.emit.sub(strip.end, 1))
                 place = replace(at, axes={**at.axes, cols: column})
                 lines.append(self.lowering.vector(self.contraction.b.value, place))
-            self._store_lines(target, offset, strip, v, transposed(self.emit, lines), at)
-
-    def _store_lines(
-        self,
-        target: Buffer,
-        offset: Expr,
-        strip: Strip,
-        v: int,
-        lines: Sequence[Expr],
-        at: Position,
-    ) -> None:
-        """Each line at its k; a line beyond the last k would lie in the next panel."""
-        assert at.vector is not None
-        left = self.emit.sub(self.lowering.dim(at.vector.extent), at.axes[at.vector])
-        for n, line in enumerate(lines):
-            to = self.emit.add(offset, n * strip.width + v * strip.lanes)
-            if at.mask is None or (isinstance(left, Const) and n < left.value):
-                self.emit.store(target, to, line)
-            elif not isinstance(left, Const):
-                with self.emit.when(self.emit.op("lt", build.const(n), left)):
-                    self.emit.store(target, to, line)
+            for n, line in enumerate(transposed(self.emit, lines)[:known]):
+                self.emit.store(target, self.emit.add(to, n * strip.width + v * lanes), line)
 
 
 def transposed(emit: Emitter, lines: Sequence[Expr]) -> list[Expr]:
