@@ -57,12 +57,12 @@ def _extreme(better: str) -> Callable[[Emitter, State, State], State]:
 
 
 COMBINERS: dict[str, Combiner] = {
-    "sum": Combiner(lambda d: 0, _scalar("add")),
-    "prod": Combiner(lambda d: 1, _scalar("mul")),
+    "sum": Combiner(lambda _: 0, _scalar("add")),
+    "prod": Combiner(lambda _: 1, _scalar("mul")),
     "max": Combiner(lowest, _scalar("max")),
     "min": Combiner(highest, _scalar("min")),
-    "any": Combiner(lambda d: False, _scalar("or")),
-    "all": Combiner(lambda d: True, _scalar("and")),
+    "any": Combiner(lambda _: False, _scalar("or")),
+    "all": Combiner(lambda _: True, _scalar("and")),
     "argmax": Combiner(lowest, _extreme("gt"), indexed=True),
     "argmin": Combiner(highest, _extreme("lt"), indexed=True),
 }

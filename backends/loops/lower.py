@@ -168,20 +168,20 @@ class _Evaluation:
     def _get(self, expr: compute.Expr, lanes: bool) -> Expr:
         return self.done[id(expr), lanes and self._varies(expr)]
 
-    def _const(self, expr: compute.Const, lanes: bool) -> Expr:
+    def const(self, expr: compute.Const, lanes: bool) -> Expr:  # noqa: ARG002
         return Const(expr.value, Type(expr.dtype))
 
-    def _size(self, expr: compute.Size, lanes: bool) -> Expr:
+    def size(self, expr: compute.Size, lanes: bool) -> Expr:  # noqa: ARG002
         return self.lowering.dim(expr.dim)
 
-    def _index(self, expr: compute.Index, lanes: bool) -> Expr:
+    def index(self, expr: compute.Index, lanes: bool) -> Expr:
         base = self.at.axes[expr.axis]
         if not lanes:
             return base
         steps = Lanes(I64.with_lanes(self.at.lanes))
         return self.emit.op("add", base, self.emit.let(steps))
 
-    def _apply(self, expr: compute.Apply, lanes: bool) -> Expr:
+    def apply(self, expr: compute.Apply, lanes: bool) -> Expr:
         args = tuple(self._get(a, lanes) for a in expr.args)
         if expr.op == "cast":
             return self.emit.let(build.cast(args[0], expr.dtype))
@@ -189,7 +189,7 @@ class _Evaluation:
             return self.emit.let(build.bitcast(args[0], expr.dtype))
         return self.emit.op(expr.op, *args)
 
-    def _load(self, expr: compute.Load, lanes: bool) -> Expr:
+    def load(self, expr: compute.Load, lanes: bool) -> Expr:
         if expr.buffer in self.lowering.values:
             return self.lowering.values[expr.buffer]
         view = self.lowering.views[expr.buffer]
@@ -211,7 +211,7 @@ class _Evaluation:
         where = self.emit.wide(where, self.at.lanes)
         return where if self.at.mask is None else self.emit.op("and", where, self.at.mask)
 
-    def _guard(self, expr: compute.Guard, lanes: bool) -> Expr:
+    def guard(self, expr: compute.Guard, lanes: bool) -> Expr:
         ok, value = self._get(expr.ok, lanes), self._get(expr.value, lanes)
         valid = ok
         if self.at.mask is not None and ok.type.lanes > 1:
@@ -225,10 +225,10 @@ class _Evaluation:
 
 
 _RULES: dict[type[compute.Expr], Callable[[_Evaluation, Any, bool], Expr]] = {
-    compute.Const: _Evaluation._const,
-    compute.Size: _Evaluation._size,
-    compute.Index: _Evaluation._index,
-    compute.Apply: _Evaluation._apply,
-    compute.Load: _Evaluation._load,
-    compute.Guard: _Evaluation._guard,
+    compute.Const: _Evaluation.const,
+    compute.Size: _Evaluation.size,
+    compute.Index: _Evaluation.index,
+    compute.Apply: _Evaluation.apply,
+    compute.Load: _Evaluation.load,
+    compute.Guard: _Evaluation.guard,
 }

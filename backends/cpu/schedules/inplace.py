@@ -23,7 +23,9 @@ def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
         if not is_elementwise(group) or kernel.results.count(name) > 1:
             continue
         for j, param in enumerate(kernel.params):
-            if param.type.dtype.size == stage.dtype.size and _only_here(plan, group, stage, param.name):
+            if param.type.dtype.size == stage.dtype.size and _only_here(
+                plan, group, stage, param.name
+            ):
                 pairs.append((len(kernel.params) + i, j))
     return tuple(pairs)
 
@@ -44,7 +46,11 @@ def _only_here(plan: Plan, group: Group, stage: Stage, param: str) -> bool:
 
 def _pointwise(load: Load, stage: Stage) -> bool:
     index = [i for i in load.index if not (isinstance(i, Const) and i.value == 0)]
-    return load.where is None and len(index) == len(stage.axes) and all(
-        isinstance(i, Index) and i.axis is axis
-        for i, axis in zip(index, stage.axes, strict=True)
+    return (
+        load.where is None
+        and len(index) == len(stage.axes)
+        and all(
+            isinstance(i, Index) and i.axis is axis
+            for i, axis in zip(index, stage.axes, strict=True)
+        )
     )

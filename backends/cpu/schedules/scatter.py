@@ -21,7 +21,9 @@ def emit_scatter(lowering: Lowering, work: Work, lanes: int) -> None:
     _fill(lowering, stage, view, lanes)
 
     def element(at: Position) -> None:
-        place = at if _stride(stage, view, at) is None else replace(at, vector=None, lanes=1, mask=None)
+        place = (
+            at if _stride(stage, view, at) is None else replace(at, vector=None, lanes=1, mask=None)
+        )
         offset = lowering.offset([lowering.value(i, place) for i in stage.index], view.strides)
         value = lowering.vector(stage.value, at)
         emit = lowering.emit

@@ -8,10 +8,9 @@ from dataclasses import replace
 from graphc.backends.cpu.schedules import cost
 from graphc.backends.cpu.schedules.nest import Work, merge_axes
 from graphc.backends.cpu.schedules.stages import StageEmitter
-from graphc.backends.loops import build, combine
+from graphc.backends.loops import combine
 from graphc.backends.loops.combine import State
-from graphc.backends.loops.ir import I64, Buffer, Expr
-from graphc.backends.loops.ir import ValueType as Type
+from graphc.backends.loops.ir import Buffer, Expr
 from graphc.backends.loops.lower import Position
 from graphc.ir.compute.kernel import Reduce
 from graphc.ir.dims import Dim
@@ -74,9 +73,7 @@ def _partials(
     return [(buffer, count) for buffer in buffers]
 
 
-def _combined(
-    emitter: StageEmitter, stage: Reduce, partials: list[tuple[Buffer, Expr]]
-) -> State:
+def _combined(emitter: StageEmitter, stage: Reduce, partials: list[tuple[Buffer, Expr]]) -> State:
     emit = emitter.lowering.emit
     start = combine.start(stage.combiner, stage.value.dtype)
     with emit.loop(0, partials[0][1], carry=start) as loop:

@@ -1,0 +1,118 @@
+"""Programs: what a graph becomes for one device, as data.
+
+A program is a list of calls of kernels over *storages*. It runs in two phases: calls before
+``commit`` compute, those from there on may write variables; an error before ``commit`` leaves
+every variable as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.loops.ir import Const, Expr, Function, Op, Var
+from graphc.ir.compute import scalar
+from graphc.ir.dims import Dim, evaluate, symbol_name
+from graphc.ir.graph import Graph
+from graphc.ir.types import Constraint, TensorType
+
+STORAGE_KINDS = ("feed", "fetch", "constant", "variable", "temporary")
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """Memory for one tensor (or for several that share their bytes).
+
+    ``feed`` and ``fetch`` are handed over at each run, in the order of ``Program.feeds`` and
+    ``Program.fetches``; a ``constant`` lies in ``Program.constants`` under its name, a
+    ``variable`` in the session's under its name; a ``temporary`` has a place in the arena.
+    """
+
+    kind: str
+    type: TensorType
+    name: str = ""
+    workspace: Expr | None = None
+    """The number of elements, if this is no tensor but a kernel's workspace."""
+
+    def bytes(self, sizes: Mapping[str, int]) -> int:
+        """How much memory this takes when the symbols have these sizes."""
+        if self.workspace is not None:
+            return evaluate_size(self.workspace, sizes) * self.type.dtype.size
+        return evaluate(self.type.bytes, sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of ``Program.kernels[kernel]``: on parameters, then results, then workspace."""
+
+    kernel: int
+    storages: tuple[int, ...]
+    params: int
+    """How many of the storages, from the first on, are parameters."""
+    sizes: tuple[Dim, ...]
+    blame: tuple[str, ...] = ()
+    """For each error code of the kernel: the message, with op, rule and the user's line."""
+    name: str = ""
+    """The node that it computes, for profiles and error messages."""
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.storages[: self.params]
+
+    @property
+    def writes(self) -> tuple[int, ...]:
+        return self.storages[self.params :]
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """A constraint on sizes, and the message if it does not hold."""
+
+    constraint: Constraint
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Everything needed to run, and nothing of the graph but ``graph`` for people to read."""
+
+    kernels: tuple[Function, ...]
+    storages: tuple[Storage, ...]
+    calls: tuple[Call, ...]
+    commit: int
+    """The first call that may write variables."""
+    feeds: tuple[int, ...]
+    fetches: tuple[int, ...]
+    constants: dict[str, Any] = field(default_factory=dict)
+    """NumPy arrays by name."""
+    checks: tuple[Check, ...] = ()
+    graph: Graph | None = None
+
+    @property
+    def variables(self) -> tuple[int, ...]:
+        """The storages of variables."""
+        return tuple(i for i, s in enumerate(self.storages) if s.kind == "variable")
+
+    @property
+    def symbols(self) -> dict[str, tuple[int, int]]:
+        """For each size that a feed names: the feed's position and the axis."""
+        found: dict[str, tuple[int, int]] = {}
+        for position, storage in enumerate(self.feeds):
+            for axis, dim in enumerate(self.storages[storage].type.shape):
+                if (name := symbol_name(dim)) is not None:
+                    found.setdefault(name, (position, axis))
+        return found
+
+
+def evaluate_size(expr: Expr, sizes: Mapping[str, int]) -> int:
+    """An expression over a function's size parameters, which bear the names of symbols."""
+    if isinstance(expr, Const):
+        return int(expr.value)
+    if isinstance(expr, Var):
+        return sizes[expr.name]
+    assert isinstance(expr, Op)
+    args = tuple(np.int64(evaluate_size(a, sizes)) for a in expr.args)
+    return int(scalar.evaluate(expr.op, args, expr.type.dtype))

@@ -1,0 +1,59 @@
+"""Graph + fetches + target -> ``Program``: passes, kernels, storages.
+
+The one place where the language, the passes and a backend's schedules meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from graphc.backends.loops.ir import Function
+from graphc.backends.loops.program import Program
+from graphc.compiler.commit import finish
+from graphc.compiler.extract import Extract, extract
+from graphc.compiler.lower import lower
+from graphc.ir.compute.kernel import Kernel
+from graphc.ir.errors import CompileError
+from graphc.ir.target import Target
+from graphc.passes.pipeline import PassContext, run_pipeline
+
+__all__ = ["CompileOptions", "Extract", "compile_graph", "extract"]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What a user can say about compilation.
+
+    ``disabled_passes`` names passes to leave out; ``verify`` checks the graph after each pass;
+    ``dump`` is a folder for the graph before and after each pass.
+    """
+
+    disabled_passes: frozenset[str] = field(default_factory=frozenset)
+    verify: bool = True
+    dump: str | None = None
+
+
+def compile_graph(
+    extracted: Extract, target: Target, options: CompileOptions | None = None
+) -> Program:
+    """The program that computes an extract's outputs and runs its targets for their effects.
+
+    Raises:
+        StateError: two assigns to one variable that no control path orders.
+        CompileError: no backend compiles for ``target``.
+    """
+    options = options or CompileOptions()
+    context = PassContext(target=target, dump=options.dump)
+    graph = run_pipeline(extracted.graph, context, options.disabled_passes, options.verify)
+    schedule = _schedule_for(target)
+    draft = lower(graph, lambda kernel: schedule(kernel, target))
+    return finish(draft, graph, extracted.checks)
+
+
+def _schedule_for(target: Target) -> Callable[[Kernel, Target], Function]:
+    if target.kind == "cpu":
+        from graphc.backends.cpu.schedules.general import schedule
+
+        return schedule
+    raise CompileError(f"programs for {target.kind} cannot be compiled yet: {target.name}")

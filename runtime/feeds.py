@@ -1,0 +1,99 @@
+"""What a user feeds: any array-like, made to fit its tensor or refused with the reason.
+
+Floats are rounded to a narrower float; integers, and floats for an integer tensor, are converted
+if every value survives; Python's own numbers and lists always are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphc.backends.loops.program import Program
+from graphc.ir.dims import evaluate
+from graphc.ir.dtypes import DType
+from graphc.ir.errors import FeedError
+from graphc.ir.graph import Tensor
+from graphc.ir.source import located
+from graphc.ir.types import user_shape_text
+
+Array = npt.NDArray[Any]
+
+
+def prepare(tensor: Tensor, value: Any) -> Array:
+    """``value`` as a dense, aligned array of the tensor's dtype, not copied if it is one already.
+
+    Raises:
+        FeedError: values that the dtype cannot hold, or a shape that does not fit.
+    """
+    dtype = tensor.type.dtype
+    if isinstance(value, Tensor) or hasattr(value, "__graphc_tensor__"):
+        raise _error(tensor, "a tensor cannot be fed: feed a value")
+    array = _array(tensor, value, dtype)
+    if array.dtype != dtype.numpy:
+        array = _converted(tensor, array, dtype)
+    shape = tensor.type.shape
+    if len(array.shape) != len(shape) or any(
+        isinstance(dim, int) and dim != size for dim, size in zip(shape, array.shape, strict=True)
+    ):
+        raise _error(tensor, f"shape {list(array.shape)} does not fit")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        return np.array(array, order="C", copy=True)
+    return array
+
+
+def sizes_of(program: Program, feeds: Sequence[Tensor], arrays: Sequence[Array]) -> dict[str, int]:
+    """The values of the program's symbols, checked against every feed and constraint.
+
+    Raises:
+        FeedError: feeds that disagree about a size, or that break a rule of the graph.
+    """
+    symbols = program.symbols
+    named = {name: arrays[feed].shape[axis] for name, (feed, axis) in symbols.items()}
+    for tensor, array in zip(feeds, arrays, strict=True):
+        for axis, (dim, size) in enumerate(zip(tensor.type.shape, array.shape, strict=True)):
+            expected = evaluate(dim, named)
+            if expected != size:
+                raise _error(tensor, f"axis {axis} is {size}, but {dim} is {expected} here")
+    for check in program.checks:
+        if not check.constraint.holds(named):
+            raise FeedError(check.message)
+    return named
+
+
+def _array(tensor: Tensor, value: Any, dtype: DType) -> Array:
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        if isinstance(value, bool | int | float | list | tuple):
+            return _literal(value, dtype)
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _error(tensor, f"{type(value).__name__} is no {dtype.name} array: {error}") from None
+
+
+def _literal(value: Any, dtype: DType) -> Array:
+    """Numbers and lists of them convert; arrays within a list keep to the rules of arrays."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"its elements are {array.dtype}")
+    return array.astype(dtype.numpy)
+
+
+def _converted(tensor: Tensor, array: Array, dtype: DType) -> Array:
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise _error(tensor, f"dtype {array.dtype} cannot be converted")
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype.numpy)
+        if not dtype.is_float and not np.array_equal(converted.astype(array.dtype), array):
+            raise _error(tensor, f"values of dtype {array.dtype} would change")
+    return converted
+
+
+def _error(tensor: Tensor, message: str) -> FeedError:
+    shape = user_shape_text(tensor.type.shape)
+    what = f"feed for {tensor.name} ({tensor.type.dtype.name} {shape})"
+    return FeedError(located(f"{what}: {message}", tensor.node.source))

@@ -1,0 +1,202 @@
+"""The session: where a graph meets feeds, variables live, and compiled programs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from graphc.compiler import CompileOptions, compile_graph, extract
+from graphc.ir.errors import FeedError, FetchError, GraphcError, StateError
+from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.scope import get_default_graph, graph_scope
+from graphc.ir.target import Target
+from graphc.ops.state import initializer_of, variables_of
+from graphc.runtime.executor import Executor
+from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
+from graphc.runtime.place import check_local
+from graphc.runtime.state import VariableStore
+
+Signature = tuple[tuple[Tensor, ...], tuple[Node, ...], tuple[Tensor, ...]]
+
+
+class Session:
+    """Runs parts of a graph; holds the values of its variables until it is closed.
+
+    Each combination of fetches and feeds is compiled once. As a context manager it makes its
+    graph the default graph and closes itself.
+
+    Args:
+        target: the server to run on; the empty string is this process.
+        graph: the default graph if left out.
+        options: how to compile.
+
+    Raises:
+        GraphcError: a target that this process cannot reach.
+    """
+
+    def __init__(
+        self,
+        target: str = "",
+        graph: Graph | None = None,
+        options: CompileOptions | None = None,
+    ) -> None:
+        if target:
+            raise GraphcError(f"there is no server {target!r}: a local session's target is ''")
+        self.graph = graph or get_default_graph()
+        self._options = options or CompileOptions()
+        self._store = VariableStore()
+        self._executors: dict[Signature, Executor] = {}
+        self._parsed: dict[Any, Fetches] = {}
+        self._target: Target | None = None
+        self._closed = False
+        self._entered = ExitStack()
+
+    def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """One step: the values of ``fetches``, in the same structure, as fresh arrays.
+
+        Args:
+            fetches: a tensor, variable, operation (gives None), name, or nested lists, tuples and
+                mappings of these.
+            feed_dict: values for placeholders, or for any other tensor instead of computing it.
+
+        Raises:
+            FetchError, FeedError: a fetch or a feed that is not of this graph, does not fit, or
+                is missing.
+            DataError: an error in the data, with the op and the user's line; nothing has changed.
+            StateError: two assigns to one variable that no control path orders.
+        """
+        parsed = self._parse(fetches)
+        feeds = [(self._feed(key), value) for key, value in (feed_dict or {}).items()]
+        tensors = tuple([tensor for tensor, _ in feeds])
+        if len(set(tensors)) != len(tensors):
+            raise FeedError("a tensor is fed twice, under two names")
+        executor = self._executor(parsed, tensors)
+        values = executor.run([value for _, value in feeds])
+        self._store.initialized |= executor.writes
+        return parsed.build([value if value.shape else value[()] for value in values])
+
+    def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
+        """A function of one value for each of ``feed_list`` that does what ``run`` does, faster.
+
+        Raises:
+            FetchError, FeedError: as ``run``.
+        """
+        parsed = self._parse(fetches)
+        executor = self._executor(parsed, tuple(self._feed(key) for key in feed_list))
+        run, build, count = executor.run, parsed.build, len(executor.feeds)
+
+        def call(*values: Any) -> Any:
+            if len(values) != count:
+                raise FeedError(f"{count} values are to be fed, not {len(values)}")
+            fetched = run(values)
+            self._store.initialized |= executor.writes
+            return build([value if value.shape else value[()] for value in fetched])
+
+        return call
+
+    def close(self) -> None:
+        """Free compiled programs and variables; nothing can be run any more."""
+        self._closed = True
+        self._executors.clear()
+        self._store = VariableStore()
+
+    def __enter__(self) -> Session:
+        self._entered.enter_context(graph_scope(self.graph))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered.close()
+        self.close()
+
+    def executor(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Executor:
+        """The compiled program for these fetches and feeds, for reports."""
+        return self._executor(self._parse(fetches), tuple(self._feed(key) for key in feed_list))
+
+    def _parse(self, fetches: Any) -> Fetches:
+        if self._closed:
+            raise GraphcError("the session is closed")
+        if not isinstance(fetches, Tensor):
+            return parse_fetches(fetches, self.graph)
+        if fetches not in self._parsed:
+            self._parsed[fetches] = parse_fetches(fetches, self.graph)
+        return self._parsed[fetches]
+
+    def _feed(self, key: Any) -> Tensor:
+        if type(key) is Tensor:
+            tensor: Tensor | None = key
+        else:
+            try:
+                tensor = as_tensor(key, self.graph)
+            except FetchError as error:
+                raise FeedError(str(error).replace("fetch", "feed", 1)) from None
+        if tensor is None:
+            raise FeedError(f"cannot feed {key!r}: it is no tensor of the graph")
+        if tensor.graph is not self.graph:
+            raise FeedError(f"cannot feed {key!r}: it belongs to another graph than the session's")
+        return tensor
+
+    def _executor(self, parsed: Fetches, feeds: tuple[Tensor, ...]) -> Executor:
+        signature = (parsed.tensors, parsed.targets, feeds)
+        executor = self._executors.get(signature)
+        if executor is None:
+            executor = self._compile(signature)
+            self._initialize(executor.reads)
+            self._executors[signature] = executor
+        return executor
+
+    def _compile(self, signature: Signature) -> Executor:
+        tensors, targets, feeds = signature
+        if self._target is None:
+            from graphc.backends.cpu.targets import host_target
+
+            self._target = host_target()
+        extracted = extract(tensors, targets, feeds)
+        check_local(extracted.graph)
+        program = compile_graph(extracted, self._target, self._options)
+        return Executor(program, feeds, self._target, self._store)
+
+    def _initialize(self, names: frozenset[str]) -> None:
+        """Give variables that have no value yet the one that they start with.
+
+        All at once, but for those whose initial value depends on others: these come first.
+        """
+        missing = names - self._store.initialized
+        if not missing:
+            return
+        nodes = {n.attrs["shared_name"]: n for n in variables_of(self.graph)}
+        unknown = sorted(missing - nodes.keys())
+        if unknown:
+            raise StateError(f"the graph has no variables called {unknown}")
+        starts = {name: initializer_of(nodes[name]) for name in sorted(missing)}
+        needs = {name: _variables_below(node) for name, node in starts.items()}
+        for name, needed in needs.items():
+            if name in needed:
+                raise StateError(starts[name].error("its initial value depends on itself"))
+        self._initialize(frozenset().union(*needs.values()) - self._store.initialized)
+        late = [name for name in starts if name not in self._store.initialized]
+        executor = self._compile(((), tuple(starts[name] for name in late), ()))
+        executor.run(())
+        self._store.initialized |= executor.writes
+
+
+def _variables_below(initializer: Node) -> frozenset[str]:
+    """The variables whose values an initial value is computed from."""
+    found: set[str] = set()
+    seen: set[Node] = set()
+    stack = [initializer.inputs[1].node]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op.name == "variable":
+            found.add(node.attrs["shared_name"])
+        stack.extend(tensor.node for tensor in node.inputs)
+    return frozenset(found)
