@@ -12,6 +12,7 @@ shapes and target, never on tasks, threads or neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from graphc.backends.cpu.schedules import gemm_blocking as blocking
@@ -22,8 +23,8 @@ from graphc.backends.cpu.schedules.gemm_pack import Packer, Strip
 from graphc.backends.cpu.schedules.nest import Work, tail_mask
 from graphc.backends.cpu.schedules.stages import StageEmitter
 from graphc.backends.loops import affine, build
-from graphc.backends.loops.emit import Emitter
-from graphc.backends.loops.ir import Buffer, Expr
+from graphc.backends.loops.emit import Emitter, Loop
+from graphc.backends.loops.ir import Buffer, Const, Expr
 from graphc.backends.loops.lower import Lowering, Position
 from graphc.ir.compute.expr import Axis, Load
 from graphc.ir.dims import Dim
@@ -129,7 +130,7 @@ class _Product:
         axes = [axis for axis in found.batch if found.a.varies(axis)]
         blocks = build.ceildiv(self.height, PACK_ROWS)
         tasks = emit.mul(self.lowering.dim(count(axes)), emit.let(blocks))
-        with emit.loop(0, tasks, kind="pooled", hint="task") as loop:
+        with self._pooled(tasks) as loop:
             at = self._batch_at(axes, emit.op("floordiv", loop.index, blocks))
             top = emit.mul(emit.op("mod", loop.index, blocks), PACK_ROWS)
             bottom = emit.minimum(emit.add(top, PACK_ROWS), self.height)
@@ -145,7 +146,7 @@ class _Product:
         axes = [axis for axis in self.found.batch if self.found.b.varies(axis)]
         panels = emit.let(build.ceildiv(self.width, self.tile.cols))
         tasks = emit.mul(self.lowering.dim(count(axes)), panels)
-        with emit.loop(0, tasks, kind="pooled", hint="task") as loop:
+        with self._pooled(tasks) as loop:
             at = self._batch_at(axes, emit.op("floordiv", loop.index, panels))
             left = emit.mul(emit.op("mod", loop.index, panels), self.tile.cols)
             right = emit.minimum(emit.add(left, self.tile.cols), self.width)
@@ -170,7 +171,7 @@ class _Product:
         wide = emit.op("floordiv", emit.add(panels, emit.sub(across, 1)), across)
         high = emit.let(build.ceildiv(self.height, grid.rows))
         tasks = emit.mul(emit.mul(self.lowering.dim(count(self.found.batch)), high), wide)
-        with emit.loop(0, tasks, kind="pooled", hint="task") as loop:
+        with self._pooled(tasks) as loop:
             rest = emit.op("floordiv", loop.index, wide)
             at = self._batch_at(self.found.batch, emit.op("floordiv", rest, high))
             top = emit.mul(emit.op("mod", rest, high), grid.rows)
@@ -181,11 +182,16 @@ class _Product:
             place = _Place(top, bottom, left, right, at)
             self._strips(left, right, lambda strip: self._strip(strip, place))
 
+    def _pooled(self, tasks: Expr) -> AbstractContextManager[Loop]:
+        """Tasks for the thread pool; what is known to be one task is none for the pool."""
+        alone = isinstance(tasks, Const) and tasks.value <= 1
+        return self.emit.loop(0, tasks, kind="serial" if alone else "pooled", hint="task")
+
     def _panels_of_task(self, grid: Grid, panels: Expr) -> Expr:
         """Panels of one task: all of them where, at run time, there are too few rows to share."""
-        few = blocking.few_rows(self.found.cols.extent, self.found.depth)
         if isinstance(self.found.row_count, int):
             return build.const(grid.panels)
+        few = blocking.few_rows(self.found.cols.extent, self.found.depth)
         enough = self.emit.op("max", panels, build.const(1))
         shared = build.const(grid.panels)
         return self.emit.op("select", build.less(self.height, few), enough, shared)
@@ -204,11 +210,11 @@ class _Product:
 
         A known rest is one narrower strip; an unknown one is taken a masked vector at a time.
         """
-        emit, tile = self.emit, self.tile
-        whole = emit.mul(emit.op("floordiv", self.width, build.const(tile.cols)), tile.cols)
-        with emit.loop(left, emit.minimum(right, whole), tile.cols, hint="j") as loop:
-            body(Strip(loop.index, self.width, tile.vectors, tile.lanes, None))
-        width = self.found.cols.extent
+        emit, tile, width = self.emit, self.tile, self.found.cols.extent
+        whole = self._whole_tiles()
+        if not isinstance(width, int) or width >= tile.cols:
+            with emit.loop(left, emit.minimum(right, whole), tile.cols, hint="j") as loop:
+                body(Strip(loop.index, self.width, tile.vectors, tile.lanes, None))
         step = width % tile.cols if isinstance(width, int) else tile.lanes
         if step == 0:
             return
@@ -220,6 +226,13 @@ class _Product:
             if not isinstance(width, int) or step % tile.lanes:
                 mask = tail_mask(emit, last, self.width, tile.lanes)
             body(Strip(loop.index, self.width, count_, tile.lanes, mask))
+
+    def _whole_tiles(self) -> Expr:
+        """The columns that whole tiles cover."""
+        if isinstance(self.found.cols.extent, int):
+            return build.const(self.found.cols.extent // self.tile.cols * self.tile.cols)
+        count_ = self.emit.op("floordiv", self.width, build.const(self.tile.cols))
+        return self.emit.mul(count_, self.tile.cols)
 
     def _strip(self, strip: Strip, place: _Place) -> None:
         """All tiles of a task in one strip: whole ones, then the rows that are left."""

@@ -93,7 +93,8 @@ def choose_tile(shape: Shape, target: Target) -> Tile:
         )
         return steps, tile.loads
 
-    return min(_candidates(max(1, rows), lanes, target), key=cost)
+    wide = max(1, -(-cols // lanes))
+    return min(_candidates(max(1, rows), wide, lanes, target), key=cost)
 
 
 def choose_unroll(depth: Dim) -> int:
@@ -152,11 +153,11 @@ def _cuts(high: int, wide: int, wanted: int, whole_rows: bool) -> Iterator[tuple
             yield down, across
 
 
-def _candidates(rows: int, lanes: int, target: Target) -> Iterator[Tile]:
+def _candidates(rows: int, wide: int, lanes: int, target: Target) -> Iterator[Tile]:
     """Tiles whose accumulators, one row of ``b`` and one element of ``a`` fit the registers."""
     spare = 1 if target.has_fma else 2
     most = 4 if rows >= 4 else 8
-    for vectors in range(1, most + 1):
+    for vectors in range(1, min(most, wide) + 1):
         fitting = (target.vector_registers - spare - vectors) // vectors
         if fitting >= 1:
             yield Tile(min(MAX_ROWS, fitting, rows), vectors, lanes)
