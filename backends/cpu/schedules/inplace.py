@@ -7,7 +7,7 @@ its memory. This is how an optimizer updates variables without a copy.
 
 from __future__ import annotations
 
-from graphc.backends.loops.plan import Group, Plan
+from graphc.backends.loops.plan import Group, Plan, is_contraction
 from graphc.ir.compute.compose import loads_of
 from graphc.ir.compute.expr import Const, Index, Load
 from graphc.ir.compute.kernel import Map, Stage
@@ -20,7 +20,7 @@ def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
     for i, name in enumerate(kernel.results):
         group = next(g for g in plan.groups if any(s.name == name for s in g.stages))
         stage = kernel.stage(name)
-        if not is_elementwise(group) or kernel.results.count(name) > 1:
+        if not _reads_before_it_writes(group, stage) or kernel.results.count(name) > 1:
             continue
         for j, param in enumerate(kernel.params):
             if param.type.dtype.size == stage.dtype.size and _only_here(
@@ -33,6 +33,16 @@ def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
 def is_elementwise(group: Group) -> bool:
     """Whether the rows are all that there is: values first, then stores."""
     return all(isinstance(s, Map) and not group.inner(s) for s in group.stages)
+
+
+def _reads_before_it_writes(group: Group, stage: Stage) -> bool:
+    """Whether nothing of an element is read once ``stage`` has written there.
+
+    Elementwise, all values come before all stores; after a matrix product, the last stage is the
+    last to read.
+    """
+    ends_product = is_contraction(group.stages[0]) and stage is group.stages[-1]
+    return is_elementwise(group) or (ends_product and isinstance(stage, Map))
 
 
 def _only_here(plan: Plan, group: Group, stage: Stage, param: str) -> bool:
