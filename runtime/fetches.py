@@ -62,7 +62,7 @@ def _parse(item: Any, graph: Graph, tensors: dict[Tensor, int], targets: dict[No
         raise FetchError(f"cannot fetch {item!r}: it is no tensor, operation, variable or name")
     _check_graph(node.graph, graph, item)
     targets.setdefault(node)
-    return lambda values: None
+    return lambda _: None
 
 
 def _sequence_builder(item: list[Any] | tuple[Any, ...], parts: Sequence[Build]) -> Build:

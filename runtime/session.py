@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from graphc.compiler import CompileOptions, compile_graph, extract
 from graphc.ir.errors import FeedError, FetchError, GraphcError, StateError
@@ -102,7 +102,7 @@ class Session:
         self._executors.clear()
         self._store = VariableStore()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         self._entered.enter_context(graph_scope(self.graph))
         return self
 

@@ -155,6 +155,9 @@ class Emitter:
     @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
         """The statements written inside ``with`` run if the scalar ``condition`` holds."""
+        if isinstance(condition, Const) and condition.value:
+            yield
+            return
         with self._scope() as body:
             yield
         self._blocks[-1].append(If(condition, tuple(body)))

@@ -168,10 +168,10 @@ class _Evaluation:
     def _get(self, expr: compute.Expr, lanes: bool) -> Expr:
         return self.done[id(expr), lanes and self._varies(expr)]
 
-    def const(self, expr: compute.Const, lanes: bool) -> Expr:  # noqa: ARG002
+    def const(self, expr: compute.Const, lanes: bool) -> Expr:
         return Const(expr.value, Type(expr.dtype))
 
-    def size(self, expr: compute.Size, lanes: bool) -> Expr:  # noqa: ARG002
+    def size(self, expr: compute.Size, lanes: bool) -> Expr:
         return self.lowering.dim(expr.dim)
 
     def index(self, expr: compute.Index, lanes: bool) -> Expr:

@@ -127,7 +127,7 @@ def _constant(draft: Draft, node: Node) -> None:
 
 
 def _nothing(draft: Draft, node: Node) -> None:
-    return
+    """Handles and ops that only order others leave no trace."""
 
 
 def _read(draft: Draft, node: Node) -> None:

@@ -18,6 +18,9 @@ from graphc.ir.target import Target
 TASK_CYCLES = 40_000
 """What one task should cost at least: about ten microseconds."""
 
+CACHE_BYTES = 16
+"""How many bytes a core moves to or from its larger caches in a cycle, roughly."""
+
 _SLOW = {"div": 4, "sqrt": 6, "floordiv": 20, "mod": 20}
 _TRANSCENDENTAL = 20
 
@@ -29,7 +32,9 @@ def lanes(stages: Iterable[Stage], target: Target) -> int:
 
 def cycles(stage: Stage, width: int) -> float:
     """Cycles that one element of the stage's domain costs when ``width`` are done at once."""
-    return sum(map(_weight, postorder(values_of(stage)))) / width
+    exprs = postorder(values_of(stage))
+    loaded = sum(e.dtype.size for e in exprs if isinstance(e, Load))
+    return sum(map(_weight, exprs)) / width + (loaded + stage.dtype.size) / CACHE_BYTES
 
 
 def known(extents: Iterable[Dim]) -> int | None:
@@ -39,8 +44,6 @@ def known(extents: Iterable[Dim]) -> int | None:
 
 
 def _weight(expr: Expr) -> float:
-    if isinstance(expr, Load):
-        return 1.0
     if not isinstance(expr, Apply):
         return 0.0
     if not SCALAR_OPS[expr.op].exact:

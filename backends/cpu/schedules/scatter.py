@@ -21,9 +21,7 @@ def emit_scatter(lowering: Lowering, work: Work, lanes: int) -> None:
     _fill(lowering, stage, view, lanes)
 
     def element(at: Position) -> None:
-        place = (
-            at if _stride(stage, view, at) is None else replace(at, vector=None, lanes=1, mask=None)
-        )
+        place = at if at.vector is None else replace(at, vector=None, lanes=1, mask=None)
         offset = lowering.offset([lowering.value(i, place) for i in stage.index], view.strides)
         value = lowering.vector(stage.value, at)
         emit = lowering.emit
@@ -42,10 +40,6 @@ def emit_scatter(lowering: Lowering, work: Work, lanes: int) -> None:
         vectors(lowering, axis, span, at, lanes_for(axis, lanes), element)
 
     serial(lowering, stage.axes[:-1], Position({}), along)
-
-
-def _stride(stage: Scatter, view: View, at: Position) -> object:
-    return None if at.vector is None else affine.stride(stage.index, view.strides, at.vector)
 
 
 def _fill(lowering: Lowering, stage: Scatter, view: View, lanes: int) -> None:
