@@ -7,6 +7,9 @@ Python's operators on tensors their meaning.
 from __future__ import annotations
 
 from graphc.ir.operators import OPERATORS
+from graphc.ops import custom as custom
+from graphc.ops import fused as fused
+from graphc.ops import state as state
 from graphc.ops.arithmetic import (
     abs,
     add,
@@ -41,12 +44,18 @@ from graphc.ops.comparison import (
     not_equal,
     where,
 )
+from graphc.ops.control import group, no_op
 from graphc.ops.conversion import cast, ceil, floor, round
 from graphc.ops.convert import convert
+from graphc.ops.cross_entropy import (
+    softmax_cross_entropy_with_logits,
+    sparse_softmax_cross_entropy_with_logits,
+)
 from graphc.ops.gathering import gather, one_hot
 from graphc.ops.indexing import getitem, reverse, slice, strided_slice
 from graphc.ops.joining import concat, pad, split, stack, unstack
 from graphc.ops.linear_algebra import matmul
+from graphc.ops.random import random_normal, random_uniform, set_random_seed
 from graphc.ops.reduction import (
     argmax,
     argmin,
@@ -59,6 +68,7 @@ from graphc.ops.reduction import (
     reduce_sum,
 )
 from graphc.ops.sizes import rank, shape, size
+from graphc.ops.softmax import log_softmax, softmax
 from graphc.ops.source import (
     constant,
     fill,
@@ -120,6 +130,7 @@ __all__ = [
     "gather",
     "greater",
     "greater_equal",
+    "group",
     "identity",
     "is_finite",
     "is_nan",
@@ -127,6 +138,7 @@ __all__ = [
     "less_equal",
     "log",
     "log1p",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -138,6 +150,7 @@ __all__ = [
     "mul",
     "multiply",
     "negative",
+    "no_op",
     "not_equal",
     "one_hot",
     "ones",
@@ -145,6 +158,8 @@ __all__ = [
     "pad",
     "placeholder",
     "pow",
+    "random_normal",
+    "random_uniform",
     "range",
     "rank",
     "reciprocal",
@@ -160,12 +175,16 @@ __all__ = [
     "reverse",
     "round",
     "rsqrt",
+    "set_random_seed",
     "shape",
     "sigmoid",
     "sign",
     "sin",
     "size",
     "slice",
+    "softmax",
+    "softmax_cross_entropy_with_logits",
+    "sparse_softmax_cross_entropy_with_logits",
     "split",
     "sqrt",
     "square",

@@ -58,7 +58,7 @@ class Transpose(Arrangement):
     def reference(
         self, node: Node, inputs: Sequence[Any], types: Sequence[TensorType]
     ) -> Sequence[Any]:
-        return [np.ascontiguousarray(np.transpose(inputs[0], node.attrs["perm"]))]
+        return [np.transpose(inputs[0], node.attrs["perm"]).copy()]
 
     def compute(self, build: KernelBuilder) -> None:
         (x,), back = build.inputs, inverse(build.attrs["perm"])

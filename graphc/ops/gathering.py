@@ -16,7 +16,7 @@ from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
 from graphc.ops.convert import convert, to_array, to_shape
-from graphc.ops.emit import emit
+from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import INTEGERS, NUMBERS, static_shape
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Gather(Op):
         if 0 in shape:
             return [np.zeros(shape, params.dtype)]
         _check_range(indices, params.shape[axis])
-        return [np.take(params, indices, axis=axis)]
+        return [np.asarray(np.take(params, indices, axis=axis))]
 
     def compute(self, build: KernelBuilder) -> None:
         params, indices = build.inputs
@@ -96,7 +96,9 @@ class ScatterAdd(Op):
         (grad,) = grads
         if grad is None:
             return [None, None]
-        return [None, emit("gather", grad, node.inputs[0], axis=node.attrs["axis"])]
+        indices, updates = node.inputs
+        found = emit("gather", grad, indices, axis=node.attrs["axis"])
+        return [None, reshaped(found, updates.shape)]
 
     def reference(
         self, node: Node, inputs: Sequence[Any], types: Sequence[TensorType]

@@ -58,7 +58,7 @@ class StridedSlice(Arrangement):
     ) -> Sequence[Any]:
         (x,) = inputs
         grid = _positions(node, x.shape, static_shape(types[0]))
-        return [x[grid]]
+        return [np.asarray(x[grid])]
 
     def compute(self, build: KernelBuilder) -> None:
         (x,) = build.inputs

@@ -20,6 +20,7 @@ from graphc.ir.types import TensorType
 from graphc.ops.arrangement import Arrangement
 from graphc.ops.convert import convert, convert_all, to_array, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped, zeros_of
+from graphc.ops.pointwise import static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
@@ -156,8 +157,11 @@ class Pad(Arrangement):
     def reference(
         self, node: Node, inputs: Sequence[Any], types: Sequence[TensorType]
     ) -> Sequence[Any]:
-        widths = list(zip(node.attrs["low"], node.attrs["high"], strict=True))
-        return [np.pad(inputs[0], widths, constant_values=node.attrs["value"])]
+        (x,) = inputs
+        found = np.full(static_shape(types[0]), node.attrs["value"], x.dtype)
+        ends = zip(node.attrs["low"], x.shape, strict=True)
+        found[tuple(slice(low, low + extent) for low, extent in ends)] = x
+        return [found]
 
     def compute(self, build: KernelBuilder) -> None:
         (x,), low = build.inputs, build.attrs["low"]
