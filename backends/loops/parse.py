@@ -12,6 +12,7 @@ from collections.abc import Callable
 from graphc.backends.loops.ir import (
     I64,
     KINDS,
+    SPACES,
     Alloc,
     Barrier,
     Block,
@@ -32,7 +33,6 @@ from graphc.backends.loops.parse_values import Values
 from graphc.ir.errors import ParseError
 from graphc.ir.notation import Line
 
-_ALLOCATED = ("thread", "register", "shared")
 _DEEPEST = 100
 
 
@@ -168,10 +168,6 @@ class _Reader(Values):
             return self.store(line, token)
         if token in KINDS:
             return self.loop(line, token)
-        if token in _ALLOCATED:
-            buffer = self.buffer(line, token, sized=True)
-            line.end()
-            return Alloc(buffer)
         return self.let(line, token)
 
     def let(self, line: Line, name: str) -> Let:
@@ -259,6 +255,15 @@ def _if(reader: _Reader, line: Line) -> Stmt:
     return If(condition, then, orelse)
 
 
+def _alloc(reader: _Reader, line: Line) -> Stmt:
+    space = line.next()
+    if space not in SPACES:
+        line.fail(f"expected a kind of memory, not {space!r}")
+    buffer = reader.buffer(line, space, sized=True)
+    line.end()
+    return Alloc(buffer)
+
+
 def _barrier(_reader: _Reader, line: Line) -> Stmt:
     line.end()
     return Barrier()
@@ -276,6 +281,7 @@ def _guard(reader: _Reader, line: Line) -> Stmt:
 
 _STATEMENTS: dict[str, Callable[[_Reader, Line], Stmt]] = {
     "if": _if,
+    "alloc": _alloc,
     "barrier": _barrier,
     "guard": _guard,
 }

@@ -278,7 +278,7 @@ def _if(printer: _Printer, stmt: If) -> None:
 
 
 def _alloc(printer: _Printer, stmt: Alloc) -> None:
-    printer.line(f"{stmt.buffer.space} {printer.declared(stmt.buffer, 'b')}")
+    printer.line(f"alloc {stmt.buffer.space} {printer.declared(stmt.buffer, 'b')}")
 
 
 def _barrier(printer: _Printer, _stmt: Barrier) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.loops.interpret.memory import AccessError, Agent, poisoned
-from graphc.backends.loops.interpret.values import Exchange, Flow, Frame, Wait
+from graphc.backends.loops.interpreter.memory import AccessError, Agent, poisoned
+from graphc.backends.loops.interpreter.values import Exchange, Flow, Frame, Wait
 from graphc.backends.loops.ir import Barrier, Block, Const, For, Stmt
 from graphc.backends.loops.walk import blocks, statements
 from graphc.ir.dtypes import DType

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.loops.interpret.block import Threads, has_loops, thread_places
-from graphc.backends.loops.interpret.memory import (
+from graphc.backends.loops.interpreter.block import Threads, has_loops, thread_places
+from graphc.backends.loops.interpreter.memory import (
     AccessError,
     Agent,
     Array,
     Memory,
     poisoned,
 )
-from graphc.backends.loops.interpret.values import (
+from graphc.backends.loops.interpreter.values import (
     Exchange,
     Flow,
     Frame,

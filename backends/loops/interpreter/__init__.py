@@ -5,6 +5,6 @@ threads that part at a barrier: each is an error here, though a machine may let 
 that nobody has written holds NaN or extreme values.
 """
 
-from graphc.backends.loops.interpret.machine import run
+from graphc.backends.loops.interpreter.machine import run
 
 __all__ = ["run"]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.backends.loops.interpret.memory import AccessError, Agent, Memory
+from graphc.backends.loops.interpreter.memory import AccessError, Agent, Memory
 from graphc.backends.loops.ir import (
     Barrier,
     Broadcast,
