@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.ir.compute.expr import Expr, apply, cast, const, select
-from graphc.ir.dims import Expression
+from graphc.ir.compute.expr import Expr, apply, cast, const, select, size
+from graphc.ir.dims import Expression, provably_at_least
 from graphc.ir.dtypes import COMPUTED, DType, as_dtype, float32, int64
 from graphc.ir.errors import DataError, DTypeError
 from graphc.ir.graph import Node, Tensor
@@ -66,7 +66,10 @@ class Gather(Op):
         def body(*index: Expr) -> Expr:
             found = indices[index[axis : axis + rank]]
             row = build.in_range(found, params.shape[axis], OUT_OF_RANGE)
-            return params[[*index[:axis], row, *index[axis + rank :]]]
+            # An index that failed is taken for 0, which an empty axis does not have.
+            filled = provably_at_least(params.shape[axis], 1)
+            where = None if filled else apply("gt", size(params.shape[axis]), 0)
+            return params.load([*index[:axis], row, *index[axis + rank :]], where)
 
         build.result(build.map(build.outputs[0].shape, body))
 

@@ -32,7 +32,7 @@ def emit_scalar(emitter: StageEmitter, work: Work, add_workspace: AddWorkspace) 
     stage = replace(work.stage, over=over, value=merged.stage.value)
     block = _block(stage, emitter.lanes)
     if block is None:
-        emitter.emit(merged, (), Position({}))
+        emitter.emit(work, (), Position({}))
         return
     state = _combined(emitter, stage, _partials(emitter, stage, block, add_workspace))
     value = combine.result(stage.combiner, state)
