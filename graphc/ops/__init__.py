@@ -44,15 +44,27 @@ from graphc.ops.comparison import (
     not_equal,
     where,
 )
-from graphc.ops.control import group, no_op
+from graphc.ops.control import group, no_op, tuple
 from graphc.ops.conversion import cast, ceil, floor, round
 from graphc.ops.convert import convert
 from graphc.ops.cross_entropy import (
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
+from graphc.ops.custom import custom_values
 from graphc.ops.gathering import gather, one_hot
 from graphc.ops.indexing import getitem, reverse, slice, strided_slice
+from graphc.ops.initializers import (
+    constant_initializer,
+    global_variables_initializer,
+    glorot_uniform_initializer,
+    he_normal_initializer,
+    ones_initializer,
+    random_normal_initializer,
+    random_uniform_initializer,
+    variables_initializer,
+    zeros_initializer,
+)
 from graphc.ops.joining import concat, pad, split, stack, unstack
 from graphc.ops.linear_algebra import matmul
 from graphc.ops.random import random_normal, random_uniform, set_random_seed
@@ -80,6 +92,15 @@ from graphc.ops.source import (
     zeros_like,
 )
 from graphc.ops.transcendental import cos, erf, exp, expm1, log, log1p, pow, sigmoid, sin, tanh
+from graphc.ops.variable_store import AUTO_REUSE, get_variable, get_variable_scope, variable_scope
+from graphc.ops.variables import (
+    Variable,
+    assign,
+    assign_add,
+    assign_sub,
+    global_variables,
+    trainable_variables,
+)
 from graphc.ops.views import expand_dims, identity, reshape, squeeze, stop_gradient
 
 sub, mul, divide = subtract, multiply, truediv
@@ -107,17 +128,24 @@ OPERATORS |= {
 }
 
 __all__ = [
+    "AUTO_REUSE",
+    "Variable",
     "abs",
     "add",
     "argmax",
     "argmin",
+    "assign",
+    "assign_add",
+    "assign_sub",
     "broadcast_to",
     "cast",
     "ceil",
     "concat",
     "constant",
+    "constant_initializer",
     "convert",
     "cos",
+    "custom_values",
     "divide",
     "equal",
     "erf",
@@ -128,9 +156,15 @@ __all__ = [
     "floor",
     "floordiv",
     "gather",
+    "get_variable",
+    "get_variable_scope",
+    "global_variables",
+    "global_variables_initializer",
+    "glorot_uniform_initializer",
     "greater",
     "greater_equal",
     "group",
+    "he_normal_initializer",
     "identity",
     "is_finite",
     "is_nan",
@@ -154,12 +188,15 @@ __all__ = [
     "not_equal",
     "one_hot",
     "ones",
+    "ones_initializer",
     "ones_like",
     "pad",
     "placeholder",
     "pow",
     "random_normal",
+    "random_normal_initializer",
     "random_uniform",
+    "random_uniform_initializer",
     "range",
     "rank",
     "reciprocal",
@@ -196,10 +233,15 @@ __all__ = [
     "subtract",
     "tanh",
     "tile",
+    "trainable_variables",
     "transpose",
     "truediv",
+    "tuple",
     "unstack",
+    "variable_scope",
+    "variables_initializer",
     "where",
     "zeros",
+    "zeros_initializer",
     "zeros_like",
 ]

@@ -60,7 +60,7 @@ class Variable(Operators):
         own_name = scope.graph.unique_name(scope.name + (name or "Variable"))
         place = device_for("variable")
         self.trainable = trainable
-        with control_dependencies(None), _on(place), name_scope(own_name + "/"):
+        with control_dependencies(None), exactly_on(place), name_scope(own_name + "/"):
             value = convert(initial_value() if callable(initial_value) else initial_value, dtype)
             self.handle = _handle(own_name, value)
             self.initializer = create(
@@ -111,7 +111,7 @@ class Variable(Operators):
 
     def read_value(self) -> Tensor:
         """A read of its own, under the control dependencies in force."""
-        with _on(self.device), name_scope(self.node.name + "/"):
+        with exactly_on(self.device), name_scope(self.node.name + "/"):
             return create("read_variable", [self.handle], name="read").outputs[0]
 
     def initialized_value(self) -> Tensor:
@@ -131,7 +131,7 @@ class Variable(Operators):
         return self._update("assign_sub", value, name)
 
     def _update(self, op: str, value: TensorLike, name: str | None, **attrs: Any) -> Tensor:
-        with _on(self.device):
+        with exactly_on(self.device):
             operand = convert(value, like=self._read)
             return create(op, [self.handle, operand], attrs, name).outputs[0]
 
@@ -168,6 +168,14 @@ def trainable_variables() -> list[Variable]:
     return list(get_default_graph().collections.get(TRAINABLE, ()))
 
 
+@contextmanager
+def exactly_on(place: str) -> Iterator[None]:
+    """Exactly the device ``place``: the device scopes in force do not count."""
+    Device.parse(place)
+    with device(None), device(place):
+        yield
+
+
 def _handle(name: str, value: Tensor) -> Tensor:
     """A ``variable`` node of exactly this name for values like ``value``."""
     if not value.type.is_static:
@@ -183,11 +191,3 @@ def _checked(variable: Any) -> Variable:
         message = f"{variable!r} is no variable: only variables can be assigned to"
         raise GraphError(located(message, user_source()))
     return variable
-
-
-@contextmanager
-def _on(place: str) -> Iterator[None]:
-    """Exactly the device ``place``: the device scopes in force do not count."""
-    Device.parse(place)
-    with device(None), device(place):
-        yield
