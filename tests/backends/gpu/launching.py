@@ -1,4 +1,8 @@
-"""Runs a function in loops as a GPU would: prints it, compiles it for real GPUs, emulates it."""
+"""Runs a function in loops as a GPU would: prints it, compiles it for real GPUs, emulates it.
+
+On the way it is verified, written as text and read back; and the interpreter of loops, which knows
+nothing of CUDA, has to give the same bits.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,11 @@ import numpy as np
 from graphc.backends.gpu import nvrtc
 from graphc.backends.gpu.printer import STATUS_OK, CudaKernel, print_cuda
 from graphc.backends.gpu.schedules.choose import schedule
+from graphc.backends.loops.interpreter import run
 from graphc.backends.loops.ir import Function
+from graphc.backends.loops.parse import parse_function
+from graphc.backends.loops.text import print_function
+from graphc.backends.loops.verify import verify_function
 from graphc.ir import dims
 from graphc.ir.compute.kernel import Kernel
 from tests.backends.gpu.emulation import build
@@ -47,8 +55,33 @@ def run_emulated(
     return int(status[0])
 
 
+def run_everywhere(
+    function: Function,
+    buffers: Sequence[np.ndarray[Any, Any]],
+    sizes: Mapping[str, int] | None = None,
+    order: int = 0,
+) -> int:
+    """As ``run_emulated``, and the interpreter gives the same bits, from the parsed text."""
+    verify_function(function)
+    text = print_function(function)
+    parsed = parse_function(text)
+    assert print_function(parsed) == text
+    copies = [buffer.copy() for buffer in buffers]
+    status = run_emulated(function, buffers, sizes, order)
+    values = [(sizes or {})[size.name] for size in function.sizes]
+    assert run(parsed, copies, values, reverse=order == 1) % 2**64 == status
+    for emulated, interpreted in zip(buffers, copies, strict=True):
+        np.testing.assert_array_equal(emulated, interpreted)
+        assert emulated.dtype.kind == "f" or emulated.tobytes() == interpreted.tobytes()
+    return status
+
+
 def run_kernel(
-    kernel: Kernel, inputs: Sequence[np.ndarray[Any, Any]], order: int = 0
+    kernel: Kernel,
+    inputs: Sequence[np.ndarray[Any, Any]],
+    order: int = 0,
+    *,
+    interpreted: bool = True,
 ) -> tuple[list[np.ndarray[Any, Any]], int]:
     """Schedules ``kernel`` for a GPU and runs it: its results and its status word."""
     sizes: dict[str, int] = {}
@@ -60,5 +93,6 @@ def run_kernel(
         stage = kernel.stage(name)
         shape = tuple(dims.evaluate(dim, sizes) for dim in stage.shape)
         outputs.append(np.full(shape, 77, stage.dtype.numpy))
-    status = run_emulated(schedule(kernel), [*inputs, *outputs], sizes, order)
+    launch = run_everywhere if interpreted else run_emulated
+    status = launch(schedule(kernel), [*inputs, *outputs], sizes, order)
     return outputs, status

@@ -32,7 +32,7 @@ from graphc.backends.loops.ir import (
 )
 from graphc.ir.dtypes import bool_, float32, int32, int64
 from graphc.ir.errors import CompileError
-from tests.backends.gpu.launching import run_emulated
+from tests.backends.gpu.launching import run_everywhere
 
 WARPS = 4
 F32 = ValueType(float32)
@@ -89,7 +89,7 @@ def row_sum_reference(x: np.ndarray) -> np.ndarray:
 def test_block_reduction_with_symbolic_sizes(rows: int, columns: int, order: int) -> None:
     x = np.random.default_rng(columns).standard_normal((rows, columns)).astype(np.float32)
     y = np.full(rows, np.nan, np.float32)
-    assert run_emulated(row_sum(), [x, y], {"rows": rows, "n$0": columns}, order) == STATUS_OK
+    assert run_everywhere(row_sum(), [x, y], {"rows": rows, "n$0": columns}, order) == STATUS_OK
     np.testing.assert_array_equal(y, row_sum_reference(x))
 
 
@@ -134,7 +134,7 @@ def test_carried_values_that_change_places() -> None:
         loop.carry(loop.values[1], emit.add(*loop.values))
     emit.store(y, build.const(0), loop.results[0])
     result = np.zeros(1, np.int64)
-    run_emulated(one_thread(*emit.block, buffers=(y,)), [result])
+    run_everywhere(one_thread(*emit.block, buffers=(y,)), [result])
     assert result[0] == 55
 
 
@@ -149,11 +149,11 @@ def test_guard_reports_the_smallest_code_and_position() -> None:
         emit.guard(emit.op("ne", value, build.const(2, value.type)), 2, i)
     function = one_thread(*emit.block, buffers=(x,), guards=3)
     data = np.zeros(128, np.int32)
-    assert run_emulated(function, [data]) == STATUS_OK
+    assert run_everywhere(function, [data]) == STATUS_OK
     data[[5, 17, 90]] = 2
-    assert run_emulated(function, [data], order=1) == 2 << POSITION_BITS | 5
+    assert run_everywhere(function, [data], order=1) == 2 << POSITION_BITS | 5
     data[[70, 100]] = 1
-    assert run_emulated(function, [data], order=7) == 1 << POSITION_BITS | 70
+    assert run_everywhere(function, [data], order=7) == 1 << POSITION_BITS | 70
 
 
 @pytest.mark.gxx
@@ -166,7 +166,7 @@ def test_masked_loads_read_nothing_and_masked_stores_write_nothing() -> None:
         emit.store(y, thread.index, emit.load(x, far, mask=inside))
         emit.store(x, far, build.const(5, F32), mask=inside)
     data, result = np.arange(12, dtype=np.float32), np.full(64, np.nan, np.float32)
-    run_emulated(one_thread(*emit.block, buffers=(x, y)), [data, result])
+    run_everywhere(one_thread(*emit.block, buffers=(x, y)), [data, result])
     np.testing.assert_array_equal(result, np.r_[np.arange(10.0), np.zeros(54)])
     np.testing.assert_array_equal(data, [5] * 10 + [10, 11])
 
@@ -178,7 +178,7 @@ def test_names_of_c_and_equal_names_are_kept_apart() -> None:
     sums = [Let(a, build.const(1)), Let(b, Op("add", (a, a), I64)), Let(c, Op("add", (b, a), I64))]
     product = Op("mul", (Op("add", (b, c), I64), c), I64)
     result = np.zeros(1, np.int64)
-    run_emulated(one_thread(*sums, Store(y, Const(0, I64), product), buffers=(y,)), [result])
+    run_everywhere(one_thread(*sums, Store(y, Const(0, I64), product), buffers=(y,)), [result])
     assert result[0] == (2 + 3) * 3
 
 

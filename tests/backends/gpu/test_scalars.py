@@ -26,7 +26,7 @@ from graphc.ir import dtypes
 from graphc.ir.compute.scalar import SCALAR_OPS, evaluate, result_dtype
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import CompileError
-from tests.backends.gpu.launching import run_emulated
+from tests.backends.gpu.launching import run_everywhere
 
 pytestmark = pytest.mark.gxx
 
@@ -93,7 +93,7 @@ def check(cases: list[tuple[str, tuple[DType, ...], DType]]) -> None:
     for op, operands, result in cases:
         values = operands_of(op, operands[-1])
         data.append([*(np.resize(v, 900) for v in values), np.zeros(900, result.numpy)])
-    run_emulated(function_of(cases, 900), [array for row in data for array in row])
+    run_everywhere(function_of(cases, 900), [array for row in data for array in row])
     for (op, operands, result), (*values, got) in zip(cases, data, strict=True):
         want = evaluate(op, tuple(values), result)
         np.testing.assert_array_equal(got, want, err_msg=f"{op} of {operands}")
@@ -141,7 +141,7 @@ def test_literals_are_exact() -> None:
         for n, (value, dtype) in enumerate(constants)
     )
     results = [np.zeros(60, dtype.numpy) for dtype in DTYPES]
-    run_emulated(Function("literals", tuple(outputs), (), stores), results)
+    run_everywhere(Function("literals", tuple(outputs), (), stores), results)
     for dtype, result in zip(DTYPES, results, strict=True):
         assert result.tobytes() == interesting(dtype, 60).tobytes(), dtype
     assert literal(0.1, dtypes.float64) == "0x1.999999999999ap-4"
