@@ -64,15 +64,11 @@ def test_gradient_is_the_slope(case, symbolic, rng):
     with graph_scope(Graph()):
         d = Derivatives(case, rng, symbolic)
         found = d.run(d.grads)
-        along = sum(
-            np.sum(g * d.values[v]) for g, v in zip(found, d.directions, strict=True)
-        )
+        along = sum(np.sum(g * d.values[v]) for g, v in zip(found, d.directions, strict=True))
         assert along == pytest.approx(d.slope(d.ys, d.seeds), rel=1e-5, abs=1e-6)
         # The same once more: the slope of the gradient, along the same directions.
         second = d.run(d.second)
-        along = sum(
-            np.sum(g * d.values[v]) for g, v in zip(second, d.directions, strict=True)
-        )
+        along = sum(np.sum(g * d.values[v]) for g, v in zip(second, d.directions, strict=True))
         assert along == pytest.approx(d.slope(d.grads, d.directions), rel=1e-4, abs=1e-5)
 
 
