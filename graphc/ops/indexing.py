@@ -249,7 +249,8 @@ def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
     first = _first(start, extent)
     end = _stop(item.stop, step, extent)
     length = end - first if step > 0 else first - end
-    return start, (length + (abs(step) - 1)) // abs(step), step
+    count = (length + (abs(step) - 1)) // abs(step)
+    return start, max(count, 0) if isinstance(count, int) else count, step
 
 
 def _stop(stop: Any, step: int, extent: Dim) -> Dim:
