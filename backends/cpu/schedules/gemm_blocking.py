@@ -45,14 +45,13 @@ class Tile:
         return self.vectors * self.lanes
 
     @property
-    def cycles(self) -> int:
-        """Issue slots of one step in k: multiply-adds, loads, or waiting for the chain."""
-        return max(self.rows * self.vectors, self.rows + self.vectors, IN_FLIGHT)
+    def cycles(self) -> float:
+        """Issue slots of one step in k: multiply-adds, or loads, or waiting for the chain.
 
-    @property
-    def loads(self) -> float:
-        """Loads for each multiply-add."""
-        return (self.rows + self.vectors) / (self.rows * self.vectors)
+        Loads beside multiply-adds are not quite free.
+        """
+        loads = self.rows + self.vectors
+        return max(self.rows * self.vectors, loads, IN_FLIGHT) + loads / 8
 
     def narrowed(self, rows: int, vectors: int) -> Tile:
         return Tile(rows, vectors, self.lanes)
@@ -85,13 +84,12 @@ def choose_tile(shape: Shape, target: Target) -> Tile:
     rows = shape.rows if isinstance(shape.rows, int) else TYPICAL
     cols = shape.cols if isinstance(shape.cols, int) else TYPICAL * lanes
 
-    def cost(tile: Tile) -> tuple[int, float]:
-        steps = sum(
-            high * wide * tile.narrowed(r, v).cycles
+    def cost(tile: Tile) -> float:
+        return sum(
+            high * across * tile.narrowed(r, v).cycles
             for r, high in _pieces(rows, tile.rows)
-            for v, wide in _pieces(-(-cols // lanes), tile.vectors)
+            for v, across in _pieces(wide, tile.vectors)
         )
-        return steps, tile.loads
 
     wide = max(1, -(-cols // lanes))
     return min(_candidates(max(1, rows), wide, lanes, target), key=cost)
