@@ -19,7 +19,7 @@ from graphc.backends.cpu.cache import CompiledKernel, default_cache
 from graphc.backends.cpu.pool import ThreadPool, default_pool
 from graphc.backends.cpu.segment_ir import RUN, segment_ir
 from graphc.backends.loops.memory import ALIGNMENT, Interval, Layout, plan_memory
-from graphc.backends.loops.program import Program
+from graphc.backends.loops.program import Program, lifetimes_of
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import DataError
 from graphc.ir.target import Target
@@ -136,18 +136,12 @@ class _Parallel:
 
 def plan_arena(program: Program, sizes: Mapping[str, int]) -> tuple[Layout, list[int]]:
     """Offsets of the temporaries that are used, and which storages these are."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for step, call in enumerate(program.calls):
-        for storage in call.storages:
-            if program.storages[storage].kind == "temporary":
-                first.setdefault(storage, step)
-                last[storage] = step
-    used = list(first)
+    lifetimes = lifetimes_of(program)
     intervals = [
-        Interval(max(1, program.storages[i].bytes(sizes)), first[i], last[i]) for i in used
+        Interval(max(1, program.storages[i].bytes(sizes)), first, last)
+        for i, (first, last) in lifetimes.items()
     ]
-    return plan_memory(intervals), used
+    return plan_memory(intervals), list(lifetimes)
 
 
 @cache

@@ -102,3 +102,28 @@ class _Steps:
                 yield high
             low >>= 1
             high >>= 1
+
+
+def plan_slots(intervals: Sequence[Interval]) -> tuple[int, ...]:
+    """A slot for each interval such that intervals in one slot are never in use at one time.
+
+    For sizes that are known only in a run: a slot is as large as its largest interval. ``bytes``
+    are estimates, by which a free slot is chosen that fits best.
+    """
+    slots: list[int] = [0] * len(intervals)
+    free: list[tuple[int, int]] = []
+    busy: list[tuple[int, int, int]] = []
+    count = 0
+    for i in sorted(range(len(intervals)), key=lambda i: intervals[i].first):
+        interval = intervals[i]
+        free += [(size, slot) for last, size, slot in busy if last < interval.first]
+        busy = [b for b in busy if b[0] >= interval.first]
+        if free:
+            best = min(free, key=lambda entry: abs(entry[0] - interval.bytes))
+            free.remove(best)
+            slot = best[1]
+        else:
+            slot, count = count, count + 1
+        slots[i] = slot
+        busy.append((interval.last, interval.bytes, slot))
+    return tuple(slots)

@@ -116,3 +116,14 @@ def evaluate_size(expr: Expr, sizes: Mapping[str, int]) -> int:
     assert isinstance(expr, Op)
     args = tuple(np.int64(evaluate_size(a, sizes)) for a in expr.args)
     return int(scalar.evaluate(expr.op, args, expr.type.dtype))
+
+
+def lifetimes_of(program: Program) -> dict[int, tuple[int, int]]:
+    """For each temporary that is used: the first and the last call that touch it."""
+    found: dict[int, tuple[int, int]] = {}
+    for step, call in enumerate(program.calls):
+        for index in call.storages:
+            if program.storages[index].kind == "temporary":
+                first, _ = found.get(index, (step, step))
+                found[index] = (first, step)
+    return found
