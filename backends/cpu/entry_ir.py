@@ -67,12 +67,13 @@ def error_codes(program: Program) -> tuple[ErrorCode, ...]:
 def entry_ir(
     program: Program, name: str, kernels: Sequence[str], constants: Mapping[str, int]
 ) -> str:
-    """The two functions; ``kernels`` are the names of the program's kernels in the module, and
-    ``constants`` the offsets of the constants in their region.
+    """The two functions.
+
+    ``kernels`` are the names of the program's kernels in the module, ``constants`` the offsets of
+    the constants in their region.
     """
-    return "\n".join(
-        (_size_function(program, name), _run_function(program, name, kernels, constants))
-    )
+    run = _run_function(program, name, kernels, constants)
+    return "\n".join((_size_function(program, name), run))
 
 
 def _size_function(program: Program, name: str) -> str:
