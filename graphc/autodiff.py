@@ -73,9 +73,9 @@ class _Sweep:
         """The tensors that depend on ``xs`` through floats, ``xs`` included."""
         active = set(xs)
         for node in self._graph.nodes if self._graph else ():
-            if any(x in active and x not in self._stops for x in node.inputs):
-                active.update(y for y in node.outputs if y.dtype.is_float)
-        return active - (self._stops - set(xs))
+            if any(x in active for x in node.inputs):
+                active.update(y for y in node.outputs if y.dtype.is_float and y not in self._stops)
+        return active
 
     def add(self, tensor: Tensor, grad: Tensor) -> None:
         """Count ``grad`` towards the gradient of ``tensor``, if that is wanted."""
@@ -144,11 +144,16 @@ def _fitted(node: Node, tensor: Tensor, grad: Tensor) -> Tensor:
     Raises:
         GraphError: the op's gradient is wrong.
     """
-    same = grad.dtype is tensor.dtype and len(grad.shape) == len(tensor.shape)
-    if not same or any(map(provably_unequal, grad.shape, tensor.shape)):
+    if not _may_fit(grad, tensor):
         message = f"the gradient for {tensor.name} has type {grad.type}, not {tensor.type}"
         raise GraphError(node.error(message))
     return reshaped(grad, tensor.shape)
+
+
+def _may_fit(grad: Tensor, tensor: Tensor) -> bool:
+    """Whether ``grad`` has the dtype of ``tensor`` and sizes that may be the same in a run."""
+    same = grad.dtype is tensor.dtype and len(grad.shape) == len(tensor.shape)
+    return same and not any(map(provably_unequal, grad.shape, tensor.shape))
 
 
 def _weights(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
@@ -165,10 +170,10 @@ def _weight(y: Tensor, grad: TensorLike | None) -> Tensor:
         with differentiating(y.node):
             return ones(y.shape, y.dtype)
     found = convert(grad, like=y)
-    if (found.dtype, found.shape) != (y.dtype, y.shape):
+    if not _may_fit(found, y):
         message = f"grad_ys for {y!r} must have its type, not {found.type}"
         raise ShapeError(located(message, user_source()))
-    return found
+    return reshaped(found, y.shape)
 
 
 def _source(x: TensorLike) -> Tensor:

@@ -11,6 +11,7 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.scope import create
 from graphc.ir.types import TensorType
+from graphc.ops.emit import zeros_of
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
@@ -43,7 +44,9 @@ class CustomGradient(Op):
         if function is None:
             raise GraphError(node.error("its gradient function was lost: a text cannot hold it"))
         results, arguments = node.outputs, node.inputs[node.attrs["results"] :]
-        found = function(*(_or_zeros(grad, y) for grad, y in zip(grads, results, strict=True)))
+        found = function(
+            *(zeros_of(y.type) if g is None else g for g, y in zip(grads, results, strict=True))
+        )
         found = list(found) if isinstance(found, list | tuple) else [found]
         if len(found) != len(arguments):
             message = f"its gradient function gave {len(found)} gradients for {len(arguments)}"
@@ -89,11 +92,3 @@ def _hidden_variable(values: Sequence[Tensor], arguments: Sequence[Tensor]) -> N
             return tensor.node
         stack.extend(tensor.node.inputs)
     return None
-
-
-def _or_zeros(grad: Tensor | None, like: Tensor) -> Tensor:
-    if grad is not None:
-        return grad
-    from graphc.ops.source import zeros
-
-    return zeros(like.shape, like.dtype)
