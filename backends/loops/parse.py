@@ -30,6 +30,7 @@ from graphc.backends.loops.ir import (
     Var,
 )
 from graphc.backends.loops.parse_values import Values
+from graphc.ir.compute.notation import is_temporary
 from graphc.ir.errors import ParseError
 from graphc.ir.notation import Line
 
@@ -67,7 +68,7 @@ class _Reader(Values):
         while True:
             line = self.line()
             token = line.peek()
-            if not (token[:1] == "t" and token[1:].isdigit()):
+            if not is_temporary(token):
                 return line
             line.expect(token, "=")
             self.temporaries[token] = self.value(line)

@@ -20,17 +20,16 @@ from graphc.backends.loops.ir import (
     ValueType,
     Var,
 )
-from graphc.backends.loops.text import INFIX
-from graphc.ir.compute.scalar import SCALAR_OPS, result_dtype
-from graphc.ir.dtypes import DTYPES, bool_, int64
+from graphc.ir.compute.notation import OperationReader
+from graphc.ir.compute.scalar import result_dtype
+from graphc.ir.dtypes import DTYPES, DType, bool_, int64
 from graphc.ir.notation import Line, read_number
 
-_SIGNS = {sign: (op, precedence) for op, (sign, precedence) in INFIX.items()}
 _TYPES = {dtype.short: ValueType(dtype) for dtype in DTYPES}
 _NUMBERS = {"bool": bool, "float": float, "int": int, "uint": int}
 
 
-class Values:
+class Values(OperationReader[Expr]):
     """What the names read so far stand for; reads expressions over them."""
 
     def __init__(self) -> None:
@@ -56,37 +55,21 @@ class Values:
         line.expect("]")
         return offset, lanes, mask
 
-    def value(self, line: Line, level: int = 1) -> Expr:
-        """An expression of operations of at least this precedence."""
-        if level > 2:
-            return self.atom(line)
-        left = self.value(line, level + 1)
-        while True:
-            op, precedence = _SIGNS.get(line.peek(), ("", 0))
-            if precedence != level:
-                return left
-            line.next()
-            left = self.op(line, op, (left, self.value(line, level + 1)))
-
     def atom(self, line: Line) -> Expr:
         token = line.peek()
         if token in self.vars or token in self.temporaries:
             line.next()
             return self.vars.get(token) or self.temporaries[token]
-        if line.accept("("):
-            inner = line.nested(lambda: self.value(line))
-            line.expect(")")
-            return inner
         if token[:1] == "@":
             return self.intrinsic(line)
         if token in self.buffers:
             line.expect(token, "[")
             buffer = self.buffers[token]
-            offset, lanes, mask = line.nested(lambda: self.place(line))
+            offset, lanes, mask = self.place(line)
             return Load(buffer, offset, ValueType(buffer.dtype, lanes), mask)
-        if token in _CALLS or token in SCALAR_OPS:
+        if token in _CALLS:
             line.expect(token, "(")
-            return line.nested(lambda: self.call(line, token))
+            return _CALLS[token](self, line)
         return self.const(line)
 
     def const(self, line: Line) -> Const:
@@ -103,33 +86,20 @@ class Values:
         if name not in INTRINSICS:
             line.fail(f"there is no intrinsic {name!r}")
         line.expect("(")
-        args = [] if line.peek() == ";" else [line.nested(lambda: self.value(line))]
+        args = [] if line.peek() == ";" else [self.value(line)]
         while line.accept(","):
-            args.append(line.nested(lambda: self.value(line)))
+            args.append(self.value(line))
         line.expect(";")
         type_ = self.type(line)
         line.expect(")")
         return Intrinsic(name, tuple(args), type_)
 
-    def call(self, line: Line, name: str) -> Expr:
-        """The rest of ``name(...)``."""
-        if name in _CALLS:
-            return _CALLS[name](self, line)
-        return self.op(line, name, tuple(line.listed(lambda: self.value(line), ")")))
-
-    def op(self, line: Line, name: str, args: tuple[Expr, ...]) -> Op:
+    def operation(self, line: Line, op: str, args: tuple[Expr, ...], given: DType | None) -> Expr:
         try:
-            dtype = result_dtype(name, tuple(a.type.dtype for a in args))
+            dtype = result_dtype(op, tuple(a.type.dtype for a in args), given)
         except TypeError as error:
             line.fail(str(error))
-        return Op(name, args, ValueType(dtype, args[0].type.lanes))
-
-    def converted(self, line: Line, name: str) -> Op:
-        value = self.value(line)
-        line.expect(",")
-        type_ = value.type.with_dtype(line.dtype())
-        line.expect(")")
-        return Op(name, (value,), type_)
+        return Op(op, args, ValueType(dtype, args[0].type.lanes))
 
 
 # Calls: the name and the bracket are read
@@ -172,6 +142,4 @@ _CALLS: dict[str, Callable[[Values, Line], Expr]] = {
     "lanes": _lanes,
     "shuffle": _shuffle,
     "extract": _extract,
-    "cast": lambda reader, line: reader.converted(line, "cast"),
-    "bitcast": lambda reader, line: reader.converted(line, "bitcast"),
 }

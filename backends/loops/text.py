@@ -20,7 +20,7 @@ type after a colon unless they are int64 or bool scalars. ``parse.py`` reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphc.backends.loops.ir import (
     I64,
@@ -47,16 +47,9 @@ from graphc.backends.loops.ir import (
     ValueType,
     Var,
 )
-from graphc.backends.loops.walk import expressions, postorder
+from graphc.backends.loops.walk import expressions
+from graphc.ir.compute.notation import ATOM, Text, write_operation, write_values
 from graphc.ir.notation import number_text
-
-DEPTH = 6
-"""An expression nested deeper is split over lines; so no reader needs to recurse far."""
-
-INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2)}
-"""Operations printed between their operands, with their precedence."""
-
-_ATOM = 3
 
 
 def print_function(function: Function, name: str = "f") -> str:
@@ -69,6 +62,9 @@ def statement_text(stmt: Stmt) -> str:
     printer = _Printer(canonical=False)
     _STATEMENTS[type(stmt)](printer, stmt)
     return "\n".join(printer.lines)
+
+
+Operands: TypeAlias = Sequence[Text]
 
 
 class _Printer:
@@ -130,29 +126,10 @@ class _Printer:
 
     def values(self, roots: Sequence[Expr]) -> list[str]:
         """The texts of ``roots``; what they share is printed first."""
-        order = postorder(roots)
-        uses: dict[int, int] = {}
-        for expr in order:
-            for operand in expr.operands:
-                uses[id(operand)] = uses.get(id(operand), 0) + 1
-        for root in roots:
-            uses[id(root)] = uses.get(id(root), 0) + 1
-        done: dict[int, tuple[str, int, int]] = {}
-        temporaries = 0
-        for expr in order:
-            operands = [done[id(o)] for o in expr.operands]
-            text, precedence = _EXPRESSIONS[type(expr)](self, expr, operands)
-            depth = 1 + max((o[2] for o in operands), default=-1)
-            if depth and (uses[id(expr)] > 1 or depth > DEPTH):
-                self.line(f"t{temporaries} = {text}")
-                text, precedence, depth = f"t{temporaries}", _ATOM, 0
-                temporaries += 1
-            done[id(expr)] = (text, precedence, depth)
-        return [done[id(root)][0] for root in roots]
+        return write_values(roots, self.value, self.line)
 
-
-Operands = Sequence[tuple[str, int, int]]
-"""Text, precedence and depth of each."""
+    def value(self, expr: Expr, operands: Operands) -> Text:
+        return _EXPRESSIONS[type(expr)](self, expr, operands)
 
 
 def _memory(buffer: Buffer, size: str = "") -> str:
@@ -163,56 +140,47 @@ def _memory(buffer: Buffer, size: str = "") -> str:
 # Expressions
 
 
-def _const(_printer: _Printer, expr: Const, _operands: Operands) -> tuple[str, int]:
+def _const(_printer: _Printer, expr: Const, _operands: Operands) -> Text:
     type_ = expr.type
     text = number_text(expr.value, type_.dtype)
     plain = type_ == I64 or (type_.dtype.is_bool and type_.lanes == 1)
-    return (text if plain else f"{text}:{type_}"), _ATOM
+    return (text if plain else f"{text}:{type_}"), ATOM
 
 
-def _var(printer: _Printer, expr: Var, _operands: Operands) -> tuple[str, int]:
-    return printer.named(expr), _ATOM
+def _var(printer: _Printer, expr: Var, _operands: Operands) -> Text:
+    return printer.named(expr), ATOM
 
 
-def _op(_printer: _Printer, expr: Op, operands: Operands) -> tuple[str, int]:
-    if expr.op in INFIX and len(operands) == 2:
-        sign, precedence = INFIX[expr.op]
-        (a, left, _), (b, right, _) = operands
-        a = a if left >= precedence else f"({a})"
-        b = b if right > precedence else f"({b})"
-        return f"{a} {sign} {b}", precedence
-    args = [text for text, _, _ in operands]
-    if expr.op in ("cast", "bitcast"):
-        args.append(expr.type.dtype.short)
-    return f"{expr.op}({', '.join(args)})", _ATOM
+def _op(_printer: _Printer, expr: Op, operands: Operands) -> Text:
+    return write_operation(expr.op, operands, expr.type.dtype)
 
 
-def _load(printer: _Printer, expr: Load, operands: Operands) -> tuple[str, int]:
+def _load(printer: _Printer, expr: Load, operands: Operands) -> Text:
     mask = operands[1][0] if expr.mask is not None else None
     place = _place(printer.named(expr.buffer), expr.offset, operands[0][0], expr.type, mask)
-    return place, _ATOM
+    return place, ATOM
 
 
-def _broadcast(_printer: _Printer, expr: Broadcast, operands: Operands) -> tuple[str, int]:
-    return f"broadcast({operands[0][0]}, {expr.type.lanes})", _ATOM
+def _broadcast(_printer: _Printer, expr: Broadcast, operands: Operands) -> Text:
+    return f"broadcast({operands[0][0]}, {expr.type.lanes})", ATOM
 
 
-def _lanes(_printer: _Printer, expr: Lanes, _operands: Operands) -> tuple[str, int]:
-    return f"lanes({expr.type.lanes})", _ATOM
+def _lanes(_printer: _Printer, expr: Lanes, _operands: Operands) -> Text:
+    return f"lanes({expr.type.lanes})", ATOM
 
 
-def _shuffle(_printer: _Printer, expr: Shuffle, operands: Operands) -> tuple[str, int]:
+def _shuffle(_printer: _Printer, expr: Shuffle, operands: Operands) -> Text:
     lanes = ", ".join(map(str, expr.lanes))
-    return f"shuffle({operands[0][0]}, {operands[1][0]}, [{lanes}])", _ATOM
+    return f"shuffle({operands[0][0]}, {operands[1][0]}, [{lanes}])", ATOM
 
 
-def _extract(_printer: _Printer, expr: Extract, operands: Operands) -> tuple[str, int]:
-    return f"extract({operands[0][0]}, {expr.lane})", _ATOM
+def _extract(_printer: _Printer, expr: Extract, operands: Operands) -> Text:
+    return f"extract({operands[0][0]}, {expr.lane})", ATOM
 
 
-def _intrinsic(_printer: _Printer, expr: Intrinsic, operands: Operands) -> tuple[str, int]:
-    args = ", ".join(text for text, _, _ in operands)
-    return f"@{expr.name}({args}; {expr.type})", _ATOM
+def _intrinsic(_printer: _Printer, expr: Intrinsic, operands: Operands) -> Text:
+    args = ", ".join(text for text, _ in operands)
+    return f"@{expr.name}({args}; {expr.type})", ATOM
 
 
 def _place(buffer: str, offset: Expr, at: str, type_: ValueType, mask: str | None) -> str:
@@ -220,7 +188,7 @@ def _place(buffer: str, offset: Expr, at: str, type_: ValueType, mask: str | Non
     return f"{buffer}[{at}{lanes}" + (f" if {mask}]" if mask is not None else "]")
 
 
-_EXPRESSIONS: dict[type[Expr], Callable[[_Printer, Any, Operands], tuple[str, int]]] = {
+_EXPRESSIONS: dict[type[Expr], Callable[[_Printer, Any, Operands], Text]] = {
     Const: _const,
     Var: _var,
     Op: _op,

@@ -51,6 +51,10 @@ class Line:
     def peek(self) -> str:
         return self._tokens[self._position]
 
+    def calls(self) -> bool:
+        """Whether a name and an opening bracket come next."""
+        return self._tokens[self._position + 1 : self._position + 2] == ["("]
+
     def next(self) -> str:
         token = self._tokens[self._position]
         if not token:
