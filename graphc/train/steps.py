@@ -17,7 +17,8 @@ _KEY = "global_step"
 
 def get_global_step(graph: Graph | None = None) -> Variable | None:
     """The graph's global step, or None if it has none."""
-    return cast("Variable | None", (graph or get_default_graph()).collections.get(_KEY))
+    graph = get_default_graph() if graph is None else graph
+    return cast("Variable | None", graph.collections.get(_KEY))
 
 
 def create_global_step(graph: Graph | None = None) -> Variable:
@@ -26,7 +27,7 @@ def create_global_step(graph: Graph | None = None) -> Variable:
     Raises:
         GraphError: the graph has a global step.
     """
-    graph = graph or get_default_graph()
+    graph = get_default_graph() if graph is None else graph
     if get_global_step(graph) is not None:
         raise GraphError(located("the graph has a global step already", user_source()))
     if graph is get_default_graph():
@@ -40,4 +41,5 @@ def create_global_step(graph: Graph | None = None) -> Variable:
 
 def get_or_create_global_step(graph: Graph | None = None) -> Variable:
     """The graph's global step, made if it has none."""
-    return get_global_step(graph) or create_global_step(graph)
+    found = get_global_step(graph)
+    return create_global_step(graph) if found is None else found
