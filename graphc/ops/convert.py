@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.ir.dims import Dim, Expression
 from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
-from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Tensor
 from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
@@ -112,6 +112,8 @@ def _numpy(value: Any) -> tuple[np.ndarray[Any, Any], DType]:
     """``value`` as NumPy sees it, and the dtype of that."""
     try:
         array = np.asarray(value)
+    except GraphError:
+        raise _dtype_error(f"{_text(value)} holds tensors: make one of them with stack") from None
     except ValueError as error:
         raise ShapeError(located(f"{_text(value)} is no array: {error}", user_source())) from None
     try:

@@ -6,10 +6,10 @@ from graphc.ir.dtypes import bool_, float32, float64, int32, int64
 from graphc.ir.op import OPS
 from tests.ops.case import SPECIAL, Case, cases_of, ordered, positive, values
 
-UNARY_SHAPES = [(), (1,), (0, 3), (7,), (5, 33), (1, 2, 1, 3)]
+UNARY_SHAPES = [(), (1,), (0, 3), (7,), (5, 33), (1, 2, 1, 3), (1003,)]
 BINARY_SHAPES = [
     ((), ()), ((3,), ()), ((2, 3), (3,)), ((4, 1), (1, 5)), ((0, 3), (1, 3)), ((1,), (7, 33)),
-    ((7, 33), (7, 33)), ((2, 1, 3), (4, 1)),
+    ((7, 33), (7, 33)), ((2, 1, 3), (4, 1)), ((67, 130), (67, 1)),
 ]  # fmt: skip
 KINKED = {"floor", "ceil", "round", "sign"}
 POSITIVE = {"sqrt", "rsqrt", "log", "log1p", "reciprocal"}

@@ -66,6 +66,11 @@ def test_ragged_lists_are_refused():
         convert([[1, 2], [3]])
 
 
+def test_lists_of_tensors_are_refused_and_stack_recommended():
+    with pytest.raises(DTypeError, match="stack"):
+        convert([gx.constant(1), gx.constant(2)])
+
+
 def test_tensors_stay_and_variables_give_theirs():
     tensor = gx.constant(1.0)
 
