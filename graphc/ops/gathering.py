@@ -91,8 +91,8 @@ class ScatterAdd(Op):
         wanted = (*shape[:axis], *indices.shape, *shape[axis + 1 :])
         rule = "updates must have the shape of shape, with that of indices at axis"
         typing.equal(len(wanted), updates.rank, rule)
-        for given, size in zip(updates.shape, wanted, strict=True):
-            typing.equal(given, size, rule)
+        for given, extent in zip(updates.shape, wanted, strict=True):
+            typing.equal(given, extent, rule)
         return [TensorType(updates.dtype, shape)]
 
     def gradient(self, node: Node, grads: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
