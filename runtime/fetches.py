@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphc.ir.errors import FetchError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 
-Build = Callable[[Sequence[Any]], Any]
-"""Puts fetched values into the user's structure."""
+Structure: TypeAlias = Any
+"""A nesting as plain data, fit for JSON: the position of a tensor, None for an operation, a list,
+``{"tuple": [...]}`` or ``{"dict": [[key, ...], ...]}``."""
 
 
 @dataclass(frozen=True)
 class Fetches:
-    """A structure taken apart: ``build`` puts the values of ``tensors`` back together."""
+    """A structure taken apart; ``build`` puts the values of ``tensors`` back together."""
 
     tensors: tuple[Tensor, ...]
     targets: tuple[Node, ...]
-    build: Build
+    structure: Structure
+    kinds: tuple[type, ...]
+    """The types of named tuples, in order of their appearance."""
+
+    def build(self, values: Sequence[Any]) -> Any:
+        if self.structure == 0:
+            return values[0]
+        return build_structure(self.structure, values, iter(self.kinds))
 
 
 def parse_fetches(fetches: Any, graph: Graph) -> Fetches:
@@ -28,10 +36,24 @@ def parse_fetches(fetches: Any, graph: Graph) -> Fetches:
     An operation gives None. Raises:
         FetchError: something that is no tensor, operation, variable or name of ``graph``.
     """
-    tensors: dict[Tensor, int] = {}
-    targets: dict[Node, None] = {}
-    build = _parse(fetches, graph, tensors, targets)
-    return Fetches(tuple(tensors), tuple(targets), build)
+    parser = _Parser(graph)
+    structure = parser.parse(fetches)
+    return Fetches(tuple(parser.tensors), tuple(parser.targets), structure, tuple(parser.kinds))
+
+
+def build_structure(
+    structure: Structure, values: Sequence[Any], kinds: Iterator[type] | None = None
+) -> Any:
+    """``values`` in the nesting that ``structure`` describes; ``kinds`` are its named tuples."""
+    if structure is None or isinstance(structure, int):
+        return None if structure is None else values[structure]
+    if isinstance(structure, list):
+        return [build_structure(part, values, kinds) for part in structure]
+    if "dict" in structure:
+        return {key: build_structure(part, values, kinds) for key, part in structure["dict"]}
+    kind = next(kinds) if kinds is not None and structure.get("named") else None
+    parts = [build_structure(part, values, kinds) for part in structure["tuple"]]
+    return tuple(parts) if kind is None else kind(*parts)
 
 
 def as_tensor(item: Any, graph: Graph) -> Tensor | None:
@@ -44,32 +66,41 @@ def as_tensor(item: Any, graph: Graph) -> Tensor | None:
     return item if isinstance(item, Tensor) else None
 
 
-def _parse(item: Any, graph: Graph, tensors: dict[Tensor, int], targets: dict[Node, None]) -> Build:
-    if isinstance(item, Mapping):
-        keys = list(item)
-        parts = [_parse(item[key], graph, tensors, targets) for key in keys]
-        return lambda values: {k: part(values) for k, part in zip(keys, parts, strict=True)}
-    if isinstance(item, list | tuple):
-        parts = [_parse(part, graph, tensors, targets) for part in item]
-        return _sequence_builder(item, parts)
-    tensor = as_tensor(item, graph)
-    if tensor is not None:
-        _check_graph(tensor.graph, graph, item)
-        position = tensors.setdefault(tensor, len(tensors))
-        return lambda values: values[position]
-    node = _named(item, graph) if isinstance(item, str) else item
-    if not isinstance(node, Node):
-        raise FetchError(f"cannot fetch {item!r}: it is no tensor, operation, variable or name")
-    _check_graph(node.graph, graph, item)
-    targets.setdefault(node)
-    return lambda _: None
+class _Parser:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.tensors: dict[Tensor, int] = {}
+        self.targets: dict[Node, None] = {}
+        self.kinds: list[type] = []
 
+    def parse(self, item: Any) -> Structure:
+        if isinstance(item, Mapping):
+            return {"dict": [[key, self.parse(part)] for key, part in item.items()]}
+        if isinstance(item, list):
+            return [self.parse(part) for part in item]
+        if isinstance(item, tuple):
+            return self._tuple(item)
+        tensor = as_tensor(item, self.graph)
+        if tensor is not None:
+            self._check_graph(tensor.graph, item)
+            return self.tensors.setdefault(tensor, len(self.tensors))
+        node = _named(item, self.graph) if isinstance(item, str) else item
+        if not isinstance(node, Node):
+            raise FetchError(f"cannot fetch {item!r}: it is no tensor, operation, variable or name")
+        self._check_graph(node.graph, item)
+        self.targets.setdefault(node)
+        return None
 
-def _sequence_builder(item: list[Any] | tuple[Any, ...], parts: Sequence[Build]) -> Build:
-    if hasattr(item, "_fields"):
-        return lambda values: type(item)(*(part(values) for part in parts))
-    kind = list if isinstance(item, list) else tuple
-    return lambda values: kind([part(values) for part in parts])
+    def _tuple(self, item: tuple[Any, ...]) -> Structure:
+        if not hasattr(item, "_fields"):
+            return {"tuple": [self.parse(part) for part in item]}
+        self.kinds.append(type(item))
+        return {"tuple": [self.parse(part) for part in item], "named": True}
+
+    def _check_graph(self, found: Graph, item: Any) -> None:
+        if found is not self.graph:
+            message = f"cannot fetch {item!r}: it belongs to another graph than the session's"
+            raise FetchError(message)
 
 
 def _named(name: str, graph: Graph) -> Tensor | Node:
@@ -77,8 +108,3 @@ def _named(name: str, graph: Graph) -> Tensor | Node:
         return graph.tensor(name) if ":" in name else graph.node(name)
     except GraphError as error:
         raise FetchError(f"cannot fetch {name!r}: {error}") from None
-
-
-def _check_graph(found: Graph, graph: Graph, item: Any) -> None:
-    if found is not graph:
-        raise FetchError(f"cannot fetch {item!r}: it belongs to another graph than the session's")

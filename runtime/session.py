@@ -12,6 +12,7 @@ from graphc.ir.errors import FeedError, FetchError, GraphcError, StateError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
 from graphc.ir.target import Target
+from graphc.ir.types import TensorType
 from graphc.ops.state import initializer_of, variables_of
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
@@ -114,6 +115,23 @@ class Session:
     ) -> None:
         self._entered.close()
         self.close()
+
+    def parse(self, fetches: Any, feed_list: Sequence[Any]) -> tuple[Fetches, tuple[Tensor, ...]]:
+        """Fetches and feeds of this session's graph, checked.
+
+        Raises:
+            FetchError, FeedError: as ``run``.
+        """
+        return self._parse(fetches), tuple(self._feed(key) for key in feed_list)
+
+    def values_of(self, graph: Graph) -> dict[str, Any]:
+        """The values of the variables that a part of this session's graph uses, not copied."""
+        nodes = {n.attrs["shared_name"]: n for n in variables_of(graph)}
+        for name, node in nodes.items():
+            type_ = node.types[0]
+            self._store.allocate(name, TensorType(type_.dtype, type_.shape))
+        self._initialize(frozenset(nodes))
+        return {name: self._store.arrays[name] for name in nodes}
 
     def executor(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Executor:
         """The compiled program for these fetches and feeds, for reports."""

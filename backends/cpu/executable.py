@@ -45,11 +45,12 @@ class Executable:
         self.kernels: tuple[CompiledKernel, ...] = tuple(
             default_cache().get(program.kernels, target)
         )
-        self._constants, self._constant_addresses = _constant_region(program)
+        self._constants = constant_region(program)
+        self._constant_offsets, _ = constant_offsets(program)
 
     def constant_address(self, name: str) -> int:
         """Where a constant lies."""
-        return self._constant_addresses[name]
+        return int(self._constants.ctypes.data) + self._constant_offsets[name]
 
 
 class Binding:
@@ -176,15 +177,22 @@ def _table(executable: Executable, sizes: Mapping[str, int]) -> tuple[int, list[
     return table.ctypes.data, [values, table]
 
 
-def _constant_region(program: Program) -> tuple[Array, dict[str, int]]:
-    """All constants in one aligned region, each at a multiple of 64 bytes."""
+def constant_offsets(program: Program) -> tuple[dict[str, int], int]:
+    """Where in the region of constants each one begins, at a multiple of 64; and its size."""
     offsets: dict[str, int] = {}
     end = 0
     for name, value in program.constants.items():
         offsets[name] = end
         end += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
+    return offsets, end
+
+
+def constant_region(program: Program) -> Array:
+    """All constants, one after the other."""
+    offsets, end = constant_offsets(program)
     region = aligned(end)
+    region[:] = 0
     for name, value in program.constants.items():
         start = offsets[name]
         region[start : start + value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
-    return region, {name: region.ctypes.data + offset for name, offset in offsets.items()}
+    return region

@@ -12,13 +12,14 @@ from graphc.backends.loops.ir import Function
 from graphc.backends.loops.program import Program
 from graphc.compiler.commit import finish
 from graphc.compiler.extract import Extract, extract
+from graphc.compiler.freeze import freeze
 from graphc.compiler.lower import lower
 from graphc.ir.compute.kernel import Kernel
 from graphc.ir.errors import CompileError
 from graphc.ir.target import Target
 from graphc.passes.pipeline import PassContext, run_pipeline
 
-__all__ = ["CompileOptions", "Extract", "compile_graph", "extract"]
+__all__ = ["CompileOptions", "Extract", "compile_graph", "extract", "freeze"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""Object code of whole programs, for artifacts: made for any target, loaded on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from graphc.backends.cpu.entry_ir import entry_ir
+from graphc.backends.cpu.executable import aligned, constant_offsets
+from graphc.backends.cpu.host import host_cpu, named_cpu
+from graphc.backends.cpu.jit import compile_object, load
+from graphc.backends.cpu.pool_ir import pool_ir
+from graphc.backends.cpu.printer import print_module
+from graphc.backends.loops.program import Program
+from graphc.backends.loops.rewrites.expand_math import expand_math
+from graphc.ir.errors import ArtifactError
+from graphc.ir.target import Target
+
+Array = npt.NDArray[Any]
+
+
+class Compiled(Protocol):
+    """What is known of a target that an artifact was compiled for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def triple(self) -> str: ...
+    @property
+    def features(self) -> str: ...
+
+
+def program_object(program: Program, name: str, target: Target) -> bytes:
+    """An object file with ``NAME_run`` and ``NAME_workspace_size``; nothing else is exported.
+
+    Raises:
+        CompileError: the program holds what the target cannot do.
+    """
+    kernels = [f"{name}_kernel_{i}" for i in range(len(program.kernels))]
+    functions = {
+        kernel: expand_math(function, fused=target.has_fma)
+        for kernel, function in zip(kernels, program.kernels, strict=True)
+    }
+    text = print_module(functions, target)
+    for kernel in kernels:
+        text = text.replace(f"define void @{kernel}(", f"define internal void @{kernel}(")
+    entry = entry_ir(program, name, kernels, constant_offsets(program)[0])
+    return compile_object(f"{text}\n{entry}", target)
+
+
+def pool_object(target: Target) -> bytes:
+    """An object file with the optional thread pool."""
+    return compile_object(pool_ir(target.triple), target)
+
+
+def link_library(objects: Sequence[bytes], target: Target) -> bytes | None:
+    """A shared library of ``objects``, or None where no linker for the target is at hand.
+
+    The system's compiler links for this machine's kind, the ``ziglang`` wheel for any.
+    """
+    command = _linker(target)
+    if command is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{i}.o" for i in range(len(objects))]
+        for path, data in zip(paths, objects, strict=True):
+            path.write_bytes(data)
+        library = Path(folder) / "library.so"
+        done = subprocess.run(
+            [*command, "-shared", "-o", str(library), *map(str, paths), "-lpthread"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ArtifactError(f"the library cannot be linked: {done.stderr.strip()}")
+        return library.read_bytes()
+
+
+def choose_target(compiled: Sequence[Compiled], wanted: str | None) -> Any:
+    """Of what an artifact was compiled for, the one to run here: ``wanted``, or the best.
+
+    Raises:
+        ArtifactError: none can run on this machine, with the instructions that it lacks.
+    """
+    host = host_cpu()
+    candidates = [c for c in compiled if wanted in (None, c.name)]
+    if not candidates:
+        known = ", ".join(c.name for c in compiled)
+        raise ArtifactError(f"the artifact has no code for {wanted}; it was compiled for {known}")
+    lacking = {c.name: _lacking(c) for c in candidates}
+    fitting = [c for c in candidates if not lacking[c.name]]
+    if not fitting:
+        reasons = "; ".join(f"{name} needs {', '.join(what)}" for name, what in lacking.items())
+        raise ArtifactError(f"this machine ({host.name}) cannot run the artifact: {reasons}")
+    return max(fitting, key=lambda c: c.features.count("+"))
+
+
+def load_entry(data: bytes, name: str) -> tuple[Callable[[int], int], Callable[..., int]]:
+    """``(workspace_size, run)`` of an object file, loaded into this process."""
+    found = load(data, [f"{name}_workspace_size", f"{name}_run"])
+    pointer = ctypes.c_void_p
+    size = ctypes.CFUNCTYPE(ctypes.c_int64, pointer)(found[f"{name}_workspace_size"])
+    run = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 7)(found[f"{name}_run"])
+    return size, run
+
+
+def aligned_copy(data: bytes) -> Array:
+    """``data`` at a multiple of 64 bytes."""
+    copy = aligned(len(data))
+    copy[:] = np.frombuffer(data, np.uint8)
+    return copy
+
+
+def _lacking(compiled: Compiled) -> list[str]:
+    """What this machine lacks to run code: the architecture, or instruction sets."""
+    host = host_cpu()
+    if compiled.triple.split("-")[0] != host.triple.split("-")[0]:
+        return [compiled.triple.split("-")[0]]
+    needed = {f[1:] for f in compiled.features.split(",") if f.startswith("+")}
+    return sorted(feature for feature in needed if not host.has(feature))
+
+
+def _linker(target: Target) -> list[str] | None:
+    system = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    here = target.triple.split("-")[0] == named_cpu("host").triple.split("-")[0]
+    if system is not None and here:
+        return [system]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "cc", "-target", f"{_zig_arch(target)}-linux-gnu"]
+    return None
+
+
+def _zig_arch(target: Target) -> str:
+    return target.triple.split("-")[0]

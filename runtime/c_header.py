@@ -1,0 +1,113 @@
+"""The C header of an artifact: written for the person who links it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from graphc.artifact import Manifest, Port
+from graphc.ir.dtypes import as_dtype
+
+_C_TYPES = {
+    "bool": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t",
+    "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t",
+    "uint64": "uint64_t", "float16": "uint16_t", "bfloat16": "uint16_t", "float32": "float",
+    "float64": "double",
+}  # fmt: skip
+
+_TEMPLATE = """\
+/* {name}: compiled by graphc {version}. Include this, link {name}-TARGET.o.
+
+   A call is reentrant: it has no globals, allocates nothing and throws nothing. The caller owns
+   all memory. Pointers are to dense, row-major arrays, aligned to their elements; constants and
+   workspace are aligned to 64 bytes.
+
+{ports}*/
+#ifndef GRAPHC_{guard}_H
+#define GRAPHC_{guard}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#ifndef GRAPHC_PARALLEL
+#define GRAPHC_PARALLEL
+/* How work is spread: run() calls body(env, 0) ... body(env, tasks - 1), each once, in any order
+   and on any threads, and returns when all have returned. NULL instead of it: one thread. */
+typedef struct {{
+  void (*run)(void *pool, void (*body)(void *env, int64_t task), void *env, int64_t tasks);
+  void *pool;
+}} graphc_parallel;
+
+/* An optional pool, in pool-TARGET.o (needs POSIX threads): {{graphc_pool_parallel, pool}}.
+   threads counts the calling one; NULL if no thread could be started. */
+void *graphc_pool_create(int64_t threads);
+void graphc_pool_destroy(void *pool);
+void graphc_pool_parallel(void *pool, void (*body)(void *env, int64_t task), void *env,
+                          int64_t tasks);
+#endif
+
+enum {{
+  {upper}_INPUTS = {inputs},
+  {upper}_OUTPUTS = {outputs},
+  {upper}_VARIABLES = {variables},
+  {upper}_DIMS = {dims}
+}};
+
+/* How many bytes of constants-TARGET.bin to load or map, at a multiple of 64. */
+{constants}
+/* How many bytes of workspace a call needs. dims: {dims_text}. */
+int64_t {name}_workspace_size(const int64_t *dims);
+
+/* Runs the program. Returns 0, or a status word: its upper 16 bits are the number of an error
+   below, its lower 48 bits the element at which it occurred; variables are unchanged then.
+{errors}*/
+int64_t {name}_run(const void *constants, void *const *variables, void *workspace,
+{pad}const void *const *inputs, void *const *outputs, const int64_t *dims,
+{pad}const graphc_parallel *parallel);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+
+def header_text(manifest: Manifest, constant_bytes: Mapping[str, int]) -> str:
+    """The header for all targets of an artifact, and the sizes of their constants."""
+    groups = (
+        ("inputs", manifest.inputs), ("outputs", manifest.outputs),
+        ("variables", manifest.variables),
+    )  # fmt: skip
+    ports = "".join(_port_lines(title, ports) for title, ports in groups)
+    errors = "".join(
+        f"     {i}: {_comment(message)}\n" for i, message in enumerate(manifest.errors, 1)
+    )
+    sizes = "".join(
+        f"#define {manifest.name.upper()}_CONSTANT_BYTES_{re.sub(r'[^A-Z0-9]', '_', t.upper())} "
+        f"{size}\n"
+        for t, size in constant_bytes.items()
+    )
+    return _TEMPLATE.format(
+        name=manifest.name, upper=manifest.name.upper(), guard=manifest.name.upper(),
+        version=manifest.graphc, ports=ports, inputs=len(manifest.inputs),
+        outputs=len(manifest.outputs), variables=len(manifest.variables),
+        dims=len(manifest.dims), dims_text=", ".join(manifest.dims) or "none; may be NULL",
+        errors=errors or "     This program has no errors in data.\n", constants=sizes,
+        pad=" " * (len(manifest.name) + 13),
+    )  # fmt: skip
+
+
+def _port_lines(title: str, ports: tuple[Port, ...]) -> str:
+    lines = "".join(
+        f"     [{i}] {_comment(p.name)}: {_C_TYPES[as_dtype(p.dtype).name]}"
+        f"[{']['.join(p.shape) if p.shape else '1'}]\n"
+        for i, p in enumerate(ports)
+    )
+    return f"   {title}:\n{lines}" if ports else ""
+
+
+def _comment(text: str) -> str:
+    return text.replace("*/", "* /").replace("\n", "\n        ")
