@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graphc.backends.loops.math.accuracy import ULP, Bound
 from graphc.backends.loops.math.error_function import erf
 from graphc.backends.loops.math.exponential import exp, expm1
 from graphc.backends.loops.math.hyperbolic import sigmoid, tanh
 from graphc.backends.loops.math.logarithm import log, log1p
 from graphc.backends.loops.math.power import power
 from graphc.backends.loops.math.term import Term
+from graphc.backends.loops.math.trigonometric import cos, cospi, sin, sinpi
 from graphc.ir.dtypes import DType, float32, float64
 
-__all__ = ["MATH", "Builder", "Term"]
+__all__ = ["MATH", "ULP", "Bound", "Builder", "Term"]
 
 Builder = Callable[..., Term]
 
@@ -31,6 +33,10 @@ FUNCTIONS: dict[str, Builder] = {
     "sigmoid": sigmoid,
     "erf": erf,
     "pow": power,
+    "sin": sin,
+    "cos": cos,
+    "sinpi": sinpi,
+    "cospi": cospi,
 }
 
 MATH: dict[tuple[str, DType], Builder] = {

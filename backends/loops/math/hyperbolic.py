@@ -22,6 +22,11 @@ def tanh(x: Term) -> Term:
 
 
 def sigmoid(x: Term) -> Term:
-    """1 / (1 + exp(-x)), with its full precision for negative x too."""
+    """1 / (1 + exp(-x)), with its full precision for negative x too.
+
+    With e = exp(-|x|) it is t / (1 + e) = t - t e / (1 + e) for t = 1, or e where x is negative;
+    the second form rounds less.
+    """
     e = exp_of_small(-abs(x))
-    return select(x < 0.0, e, 1.0) / (1.0 + e)
+    top = select(x < 0.0, e, 1.0)
+    return fma(-top, e / (1.0 + e), top)

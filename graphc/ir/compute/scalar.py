@@ -50,7 +50,7 @@ def cast(value: Any, dtype: DType) -> Any:
             result = np.where(inside, wide, 0.0).astype(dtype.numpy)
         result = np.where(wide <= low, np.array(dtype.min, dtype.numpy), result)
         return np.where(wide >= high, np.array(dtype.max, dtype.numpy), result)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return array.astype(dtype.numpy)
 
 
@@ -94,6 +94,22 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(np.asarray(x).dtype)
 
 
+def _sinpi(x: Any, quadrants: int = 0) -> Any:
+    """sin(pi x), ``quadrants`` further on; x is reduced exactly, before the product with pi."""
+    turn = x - 2 * np.rint(x / 2)
+    quadrant = np.rint(2 * turn)
+    angle = np.pi * (turn - quadrant / 2).astype(np.float64)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    waves = [sine, cosine, -sine, -cosine]
+    index = np.where(np.isfinite(quadrant), quadrant, 0).astype(np.int64) + quadrants
+    result = np.choose(index % 4, waves).astype(np.asarray(x).dtype)
+    return np.where((x == 0) & (quadrants == 0), x, result)
+
+
+def _cospi(x: Any) -> Any:
+    return _sinpi(x, 1)
+
+
 SCALAR_OPS: dict[str, ScalarOp] = {
     "add": ScalarOp(2, "same", NUMBERS, np.add),
     "sub": ScalarOp(2, "same", NUMBERS, np.subtract),
@@ -118,6 +134,8 @@ SCALAR_OPS: dict[str, ScalarOp] = {
     "log1p": ScalarOp(1, "same", FLOATS, np.log1p, exact=False),
     "sin": ScalarOp(1, "same", FLOATS, np.sin, exact=False),
     "cos": ScalarOp(1, "same", FLOATS, np.cos, exact=False),
+    "sinpi": ScalarOp(1, "same", FLOATS, _sinpi, exact=False),
+    "cospi": ScalarOp(1, "same", FLOATS, _cospi, exact=False),
     "tanh": ScalarOp(1, "same", FLOATS, np.tanh, exact=False),
     "sigmoid": ScalarOp(1, "same", FLOATS, _sigmoid, exact=False),
     "erf": ScalarOp(1, "same", FLOATS, _erf, exact=False),
