@@ -58,9 +58,7 @@ def test_its_nodes_stay_on_its_device():
         update = v.assign_add([1.0, 1.0])
         with gx.control_dependencies([update]):
             read = v.value()
-    assert {n.device for n in (v.node, v.initializer, update.node, read.node)} == {
-        "/job:ps/task:1"
-    }
+    assert {n.device for n in (v.node, v.initializer, update.node, read.node)} == {"/job:ps/task:1"}
     assert v.value().node.device == "/job:ps/task:1"
 
 
