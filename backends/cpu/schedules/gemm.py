@@ -188,13 +188,14 @@ class _Product:
         return self.emit.loop(0, tasks, kind="serial" if alone else "pooled", hint="task")
 
     def _panels_of_task(self, grid: Grid, panels: Expr) -> Expr:
-        """Panels of one task: all of them where, at run time, there are too few rows to share."""
-        if isinstance(self.found.row_count, int):
-            return build.const(grid.panels)
-        few = blocking.few_rows(self.found.cols.extent, self.found.depth)
-        enough = self.emit.op("max", panels, build.const(1))
+        """Panels of one task: all of them where, at run time, there is too little to share."""
         shared = build.const(grid.panels)
-        return self.emit.op("select", build.less(self.height, few), enough, shared)
+        if isinstance(self.found.row_count * self.found.cols.extent * self.found.depth, int):
+            return shared
+        emit, depth = self.emit, self.lowering.dim(self.found.depth)
+        products = emit.mul(emit.mul(self.height, self.width), depth)
+        little = emit.op("lt", products, build.const(blocking.TASK_OPERATIONS // 2))
+        return emit.op("select", little, emit.op("max", panels, build.const(1)), shared)
 
     def _batch_at(self, axes: Sequence[Axis], number: Expr) -> Position:
         """The position of element ``number`` among ``axes``; 0 along the others of the batch."""

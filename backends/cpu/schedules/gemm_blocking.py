@@ -136,13 +136,6 @@ def choose_grid(shape: Shape, tile: Tile, whole_rows: bool) -> Grid:
     return Grid(tile.rows * -(-high // best[0]), -(-wide // best[1]))
 
 
-def few_rows(cols: Dim, depth: Dim) -> int:
-    """How many rows are too few for more than one task, whatever number there is at run time."""
-    wide = cols if isinstance(cols, int) else TYPICAL
-    deep = depth if isinstance(depth, int) else TYPICAL
-    return 1 + TASK_OPERATIONS // max(1, 2 * wide * deep)
-
-
 def _cuts(high: int, wide: int, wanted: int, whole_rows: bool) -> Iterator[tuple[int, int]]:
     """Ways to cut ``high`` x ``wide`` tiles into ``wanted`` parts, or as many as there are."""
     for across in range(1, max(1, min(wide, wanted)) + 1):

@@ -19,6 +19,7 @@ from graphc.backends.cpu.schedules.nest import Work, lanes_for, merge_axes, pool
 from graphc.backends.cpu.schedules.scatter import emit_scatter
 from graphc.backends.cpu.schedules.split import emit_scalar
 from graphc.backends.cpu.schedules.stages import REDUCTION_VECTORS, StageEmitter
+from graphc.backends.cpu.schedules.transposed import Tiles, emit_tiles, turned_axis
 from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter
 from graphc.backends.loops.ir import I64, Buffer, Expr, Function, Var
@@ -151,12 +152,30 @@ class _GroupWriter:
         def row(at: Position, span: tuple[Expr, Expr]) -> None:
             vectors(self.lowering, last, span, at, lanes, lambda place: body(works, place))
 
+        turned = turned_axis(self.lowering, works, rows, lanes) if elementwise else None
+        if turned is not None:
+            nest = Tiles(self.lowering, works, turned, last, lanes, self._elementwise, row)
+            self._turned(nest, [axis for axis in outer if axis is not turned])
+            return
         if not outer:
             cycles = self._cycles(())
             pooled(self.lowering, last, cycles, lanes, lambda b, e: row(Position({}), (b, e)))
             return
         whole = build.const(0), self.lowering.dim(last.extent)
         self._over_rows(outer, self._cycles(rows[1:]), lambda at: row(at, whole))
+
+    def _turned(self, nest: Tiles, outer: Sequence[Axis]) -> None:
+        if outer:
+            whole = build.const(0), self.lowering.dim(nest.turned.extent)
+            cycles = self._cycles((*outer[1:], nest.turned, nest.last))
+            self._over_rows(outer, cycles, lambda at: emit_tiles(nest, at, whole))
+            return
+        cycles = self._cycles((nest.last,))
+
+        def block(begin: Expr, end: Expr) -> None:
+            emit_tiles(nest, Position({}), (begin, end))
+
+        pooled(self.lowering, nest.turned, cycles, nest.lanes, block)
 
     def _within(self, rows: Sequence[Axis], works: Sequence[Work]) -> None:
         def row(at: Position) -> None:

@@ -32,6 +32,10 @@ class Work:
     def values(self) -> tuple[Value, ...]:
         return values_of(self.stage)
 
+    def with_values(self, values: Sequence[Value]) -> Work:
+        """This work with the stage's expressions replaced."""
+        return Work(with_values(self.stage, values), self.index)
+
     def substituted(self, axes: Mapping[Axis, Value]) -> Work:
         """This work with the indices of some axes replaced in its expressions."""
         stage = with_values(self.stage, substitute(self.values, axes))
