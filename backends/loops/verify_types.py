@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from graphc.backends.loops.ir import (
     BOOL,
     I64,
@@ -23,6 +21,7 @@ from graphc.backends.loops.ir import (
     Var,
 )
 from graphc.ir.compute.scalar import SCALAR_OPS, result_dtype
+from graphc.ir.compute.verify import number_wrong
 
 Wrong = str | None
 
@@ -38,17 +37,7 @@ def check_type(expr: Expr) -> Wrong:
 
 
 def _const(expr: Const) -> Wrong:
-    dtype = expr.type.dtype
-    kind = {"bool": bool, "float": float}.get(dtype.kind, int)
-    if type(expr.value) is not kind:
-        return f"{expr.value!r} is no {dtype.short}"
-    if kind is int and not dtype.min <= expr.value <= dtype.max:
-        return f"{expr.value} is out of the range of {dtype.short}"
-    if kind is float and expr.value == expr.value:
-        with np.errstate(over="ignore"):
-            nearest = float(dtype.numpy.type(expr.value))
-        return None if nearest == expr.value else f"{expr.value!r} is not exact in {dtype.short}"
-    return None
+    return number_wrong(expr.value, expr.type.dtype)
 
 
 def _var(_expr: Var) -> Wrong:
