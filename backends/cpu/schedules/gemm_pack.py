@@ -8,14 +8,14 @@ has to be computed first, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.backends.cpu.schedules.gemm_match import Contraction, Factor
 from graphc.backends.cpu.schedules.nest import serial, vectors, whole_vectors
+from graphc.backends.cpu.schedules.transposed import transpose
 from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter
-from graphc.backends.loops.ir import Buffer, Expr, Shuffle
+from graphc.backends.loops.ir import Buffer, Expr
 from graphc.backends.loops.lower import Lowering, Position
 from graphc.ir.dims import Dim
 
@@ -140,25 +140,5 @@ class Packer:
                     column = self.emit.minimum(column, self.emit.sub(strip.end, 1))
                 place = replace(at, axes={**at.axes, cols: column})
                 lines.append(self.lowering.vector(self.contraction.b.value, place))
-            for n, line in enumerate(transposed(self.emit, lines)[:known]):
+            for n, line in enumerate(transpose(self.lowering, lines)[:known]):
                 self.emit.store(target, self.emit.add(to, n * strip.width + v * lanes), line)
-
-
-def transposed(emit: Emitter, lines: Sequence[Expr]) -> list[Expr]:
-    """A square of vectors with rows and columns exchanged, in log2(lanes) rounds of shuffles.
-
-    Round d exchanges the off-diagonal blocks of size d of each pair of lines d apart.
-    """
-    found, size = list(lines), len(lines)
-    distance = 1
-    while distance < size:
-        low = [i if not i & distance else size + i - distance for i in range(size)]
-        high = [i + distance if not i & distance else size + i for i in range(size)]
-        for i in range(size):
-            if i & distance:
-                continue
-            a, b = found[i], found[i + distance]
-            found[i] = emit.let(Shuffle(a, b, tuple(low), a.type))
-            found[i + distance] = emit.let(Shuffle(a, b, tuple(high), a.type))
-        distance *= 2
-    return found
