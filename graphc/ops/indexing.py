@@ -242,15 +242,16 @@ def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
     if step == 0:
         raise ShapeError(located("the step of a slice cannot be 0", user_source()))
     if isinstance(extent, int) and not isinstance(item.stop, Expression):
-        start, stop, _ = item.indices(extent)
+        bounds = (None if b is None else _integer(b) for b in (item.start, item.stop))
+        start, stop, _ = builtins.slice(*bounds, step).indices(extent)
         count = len(range(start, stop, step))
         return (start if count else 0), count, step
     start = (0 if step > 0 else -1) if item.start is None else _integer(item.start)
     first = _first(start, extent)
     end = _stop(item.stop, step, extent)
     length = end - first if step > 0 else first - end
-    count = (length + (abs(step) - 1)) // abs(step)
-    return start, max(count, 0) if isinstance(count, int) else count, step
+    found = (length + (abs(step) - 1)) // abs(step)
+    return start, max(found, 0) if isinstance(found, int) else found, step
 
 
 def _stop(stop: Any, step: int, extent: Dim) -> Dim:

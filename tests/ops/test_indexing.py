@@ -67,7 +67,7 @@ def test_indices_drop_axes_and_none_adds_them():
     assert not x[-1].node.inputs[0].node.constraints[0].holds({"n": 0})
 
 
-@pytest.mark.parametrize("key", [True, 1.5, "a", [0, 1], np.array([0, 1])])
+@pytest.mark.parametrize("key", [True, 1.5, "a", [0, 1], np.array([0, 1]), slice(0.5, 1)])
 def test_other_keys_are_refused(key):
     with pytest.raises(GraphError, match="no index"):
         gx.constant([1, 2, 3])[key]
