@@ -18,16 +18,16 @@ in the names of their sizes alone. ``p0[i0 if c]`` is a load where ``c`` holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from graphc.ir import dims
 from graphc.ir.compute.compose import values_of, with_values
 from graphc.ir.compute.expr import Apply, Axis, Const, Expr, Guard, Index, Load, Size, rewrite
-from graphc.ir.compute.expr import postorder as exprs_of
 from graphc.ir.compute.kernel import Kernel, Param, Reduce, Scatter, Stage
 from graphc.ir.compute.notation import ATOM, Text, write_operation, write_values
+from graphc.ir.compute.symbols import symbols
 from graphc.ir.dims import Dim, symbol
 from graphc.ir.dtypes import int64
 from graphc.ir.notation import number_text
@@ -48,19 +48,9 @@ def stage_text(kernel: Kernel, stage: Stage) -> str:
 
 def canonical(kernel: Kernel) -> tuple[Kernel, tuple[str, ...]]:
     """``kernel`` with its symbols called ``n0``, ``n1``... and what they were called, in order."""
-    order = tuple(dict.fromkeys(name for dim in dims_of(kernel) for name in _sorted(dim)))
+    order = symbols(kernel)
     new = {name: symbol(f"n{i}") for i, name in enumerate(order)}
     return rename_symbols(kernel, new), order
-
-
-def dims_of(kernel: Kernel) -> Iterator[Dim]:
-    """Every size that the kernel speaks of, in order of appearance."""
-    for param in kernel.params:
-        yield from param.type.shape
-    for stage in kernel.stages:
-        yield from (axis.extent for axis in _all_axes(stage))
-        yield from stage.shape
-        yield from (e.dim for e in exprs_of(values_of(stage)) if isinstance(e, Size))
 
 
 def rename_symbols(kernel: Kernel, sizes: Mapping[str, Dim]) -> Kernel:
@@ -91,10 +81,6 @@ def _with_sizes(stage: Stage, sizes: Mapping[str, Dim]) -> Stage:
 
 def _all_axes(stage: Stage) -> tuple[Axis, ...]:
     return stage.axes + (stage.over if isinstance(stage, Reduce) else ())
-
-
-def _sorted(dim: Dim) -> list[str]:
-    return sorted(dims.symbols_of(dim))
 
 
 class _Printer:
