@@ -242,8 +242,8 @@ def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
     if step == 0:
         raise ShapeError(located("the step of a slice cannot be 0", user_source()))
     if isinstance(extent, int) and not isinstance(item.stop, Expression):
-        bounds = (None if b is None else _integer(b) for b in (item.start, item.stop))
-        start, stop, _ = builtins.slice(*bounds, step).indices(extent)
+        low, high = (None if b is None else _integer(b) for b in (item.start, item.stop))
+        start, stop, _ = builtins.slice(low, high, step).indices(extent)
         count = len(range(start, stop, step))
         return (start if count else 0), count, step
     start = (0 if step > 0 else -1) if item.start is None else _integer(item.start)
