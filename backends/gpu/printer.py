@@ -39,6 +39,9 @@ STATUS_OK = 2**64 - 1
 POSITION_BITS = 48
 """An error is ``code << POSITION_BITS | position``: the smallest is the one to report."""
 
+PREFIX = "graphc_"
+"""Of the names of kernels, lest one is called like a function of CUDA's library."""
+
 _DIMENSIONS = "xyz"
 _NO_NAME = re.compile(r"\W")
 _RESERVED = frozenset(
@@ -96,7 +99,7 @@ class _Printer:
     temporaries: int = 0
 
     def print(self) -> CudaKernel:
-        name = self.name(self.function, self.function.name)
+        name = self.name(self.function, f"{PREFIX}{self.function.name}")
         parameters = ",\n    ".join(self.parameters())
         self.block(self.function.body)
         body = "\n".join(self.lines)

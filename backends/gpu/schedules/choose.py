@@ -35,12 +35,18 @@ def _the_group(planned: Plan) -> Group:
     for stage in planned.kernel.stages:
         if isinstance(stage, Scatter):
             raise CompileError(f"there is no GPU schedule for {stage.name}: it scatters")
-    if len(planned.groups) != 1:
-        names = " | ".join(", ".join(s.name for s in g.stages) for g in planned.groups)
-        raise CompileError(
-            f"there is no GPU schedule for stages that need several launches: {names}"
-        )
-    return planned.groups[0]
+    if len(planned.groups) == 1:
+        return planned.groups[0]
+    if _is_one_row(planned.kernel):
+        return Group((), planned.kernel.stages)
+    names = " | ".join(", ".join(s.name for s in g.stages) for g in planned.groups)
+    raise CompileError(f"there is no GPU schedule for stages that need several launches: {names}")
+
+
+def _is_one_row(kernel: Kernel) -> bool:
+    """Whether all reductions give one value: one block then does everything, however long."""
+    reductions = [stage for stage in kernel.stages if isinstance(stage, Reduce)]
+    return bool(reductions) and not any(stage.axes for stage in reductions)
 
 
 def _check_reads(group: Group) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.gpu import nvrtc
+from graphc.backends.gpu.compile import to_loops
 from graphc.backends.gpu.printer import STATUS_OK, CudaKernel, print_cuda
-from graphc.backends.gpu.schedules.choose import schedule
 from graphc.backends.loops.interpreter import run
 from graphc.backends.loops.ir import Function
 from graphc.backends.loops.parse import parse_function
@@ -94,5 +94,5 @@ def run_kernel(
         shape = tuple(dims.evaluate(dim, sizes) for dim in stage.shape)
         outputs.append(np.full(shape, 77, stage.dtype.numpy))
     launch = run_everywhere if interpreted else run_emulated
-    status = launch(schedule(kernel), [*inputs, *outputs], sizes, order)
+    status = launch(to_loops(kernel), [*inputs, *outputs], sizes, order)
     return outputs, status

@@ -16,13 +16,15 @@ from tests.backends.gpu.kernels import M, N, kernel_of
 
 
 def test_several_launches_are_refused() -> None:
-    def body(build: KernelBuilder, x: Buffer) -> Sequence[Buffer]:
-        total = build.reduce("sum", (), (N,), lambda i: x[i])
-        return [build.map((N,), lambda i: x[i] / total[()])]
+    """Each row of the quotient needs the sums of all columns."""
 
-    vector = TensorType(float32, (N,))
-    with pytest.raises(CompileError, match="several launches"):
-        schedule(kernel_of([vector], [vector], body))
+    def body(build: KernelBuilder, x: Buffer) -> Sequence[Buffer]:
+        total = build.reduce("sum", (M,), (N,), lambda j, i: x[i, j])
+        return [build.map((N, M), lambda i, j: x[i, j] / total[j])]
+
+    matrix = TensorType(float32, (N, M))
+    with pytest.raises(CompileError, match=r"several launches: s0 \| s1"):
+        schedule(kernel_of([matrix], [matrix], body))
 
 
 def test_scatter_is_refused() -> None:

@@ -97,7 +97,7 @@ def test_text_of_the_block_reduction() -> None:
     source = print_cuda(row_sum()).source
     kernel = source[source.index("extern") :]
     head = (
-        'extern "C" __global__ void __launch_bounds__(128) row_sum(\n'
+        'extern "C" __global__ void __launch_bounds__(128) graphc_row_sum(\n'
         "    const f32* __restrict__ x,\n    f32* __restrict__ y,\n    i64 rows,\n    i64 n_0) {\n"
     )
     assert kernel.startswith(head)
