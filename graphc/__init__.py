@@ -178,8 +178,9 @@ from graphc.ops import convert as convert_to_tensor
 from graphc.version import __version__
 
 if TYPE_CHECKING:
-    from graphc.artifact import compile, load
     from graphc.compiler import CompileOptions
+    from graphc.runtime.deploy import compile
+    from graphc.runtime.model import load
     from graphc.runtime.session import Session
 
 Operation = Node
@@ -188,8 +189,8 @@ newaxis = None
 _LAZY = {
     "CompileOptions": "graphc.compiler",
     "Session": "graphc.runtime.session",
-    "compile": "graphc.artifact",
-    "load": "graphc.artifact",
+    "compile": "graphc.runtime.deploy",
+    "load": "graphc.runtime.model",
 }
 """What needs the compiler or the runtime, and the modules that have it."""
 

@@ -48,7 +48,7 @@ class Model:
         self.outputs = manifest.outputs
         self.variables = _variables(artifact)
         self._constants = objects.aligned_copy(artifact.read(entry.constants))
-        self._size, self._run = objects.load_entry(artifact.read(entry.object), manifest.name)
+        self._entry = objects.load_entry(artifact.read(entry.object), manifest.name)
         self._shapes = {p.name: tuple(map(_dim, p.shape)) for p in (*self.inputs, *self.outputs)}
         self._rules = [
             (Constraint(_dim(r.left), _dim(r.right), "", r.at_least), r.message)
@@ -72,8 +72,8 @@ class Model:
             np.empty([evaluate(d, sizes) for d in self._shapes[p.name]], as_dtype(p.dtype).numpy)
             for p in self.outputs
         ]
-        workspace = aligned(self._size(dims.ctypes.data))
-        status = self._run(
+        workspace = aligned(self._entry.workspace_size(dims.ctypes.data))
+        status = self._entry.run(
             self._constants.ctypes.data, self._variable_pointers.ctypes.data,
             workspace.ctypes.data, _pointers(arrays).ctypes.data, _pointers(outputs).ctypes.data,
             dims.ctypes.data, None,

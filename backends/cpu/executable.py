@@ -148,14 +148,16 @@ def plan_arena(program: Program, sizes: Mapping[str, int]) -> tuple[Layout, list
 @cache
 def native_run() -> Callable[..., int]:
     """The segment driver of this process."""
-    from graphc.backends.cpu.jit import compile_object, load
+    from graphc.backends.cpu.jit import compile_object, link
     from graphc.backends.cpu.targets import host_target
 
-    address = load(compile_object(segment_ir(), host_target()), [RUN])[RUN]
+    library = link({RUN: compile_object(segment_ir(), host_target())})
     prototype = ctypes.CFUNCTYPE(
         ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 4
     )
-    return prototype(address)
+    run = prototype(library.address(RUN))
+    run.library = library  # type: ignore[attr-defined]  # alive as long as the function
+    return run
 
 
 def _table(executable: Executable, sizes: Mapping[str, int]) -> tuple[int, list[Array]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from graphc.backends.cpu.entry_ir import entry_ir
 from graphc.backends.cpu.executable import aligned, constant_offsets
 from graphc.backends.cpu.host import host_cpu, named_cpu
-from graphc.backends.cpu.jit import compile_object, load
+from graphc.backends.cpu.jit import Library, compile_object, link
 from graphc.backends.cpu.pool_ir import pool_ir
 from graphc.backends.cpu.printer import print_module
 from graphc.backends.loops.program import Program
@@ -104,13 +105,30 @@ def choose_target(compiled: Sequence[Compiled], wanted: str | None) -> Any:
     return max(fitting, key=lambda c: c.features.count("+"))
 
 
-def load_entry(data: bytes, name: str) -> tuple[Callable[[int], int], Callable[..., int]]:
-    """``(workspace_size, run)`` of an object file, loaded into this process."""
-    found = load(data, [f"{name}_workspace_size", f"{name}_run"])
+@dataclass(frozen=True)
+class Entry:
+    """The functions of an object file that was loaded into this process."""
+
+    workspace_size: Callable[[int], int]
+    run: Callable[..., int]
+    library: Library
+    """Holds the code: it must outlive the functions."""
+
+
+def load_entry(data: bytes, name: str) -> Entry:
+    """Load the object file of an artifact called ``name``.
+
+    Raises:
+        CompileError: the object is damaged.
+    """
+    size, run = f"{name}_workspace_size", f"{name}_run"
+    library = link({run: data}, exports=[size])
     pointer = ctypes.c_void_p
-    size = ctypes.CFUNCTYPE(ctypes.c_int64, pointer)(found[f"{name}_workspace_size"])
-    run = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 7)(found[f"{name}_run"])
-    return size, run
+    return Entry(
+        ctypes.CFUNCTYPE(ctypes.c_int64, pointer)(library.address(size)),
+        ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 7)(library.address(run)),
+        library,
+    )
 
 
 def aligned_copy(data: bytes) -> Array:

@@ -1,0 +1,136 @@
+"""What is wrong gets one clear error: what, where, and what to do."""
+
+import numpy as np
+import pytest
+
+import graphc as gx
+
+HERE = r"test_bad_input\.py"
+
+
+@pytest.fixture
+def sess():
+    with gx.Session() as session:
+        yield session
+
+
+def test_unknown_fetches(sess):
+    gx.constant(1, name="one")
+    for bad, message in [("two", "two"), ("one:3", "one"), (3, "3"), (None, "None")]:
+        with pytest.raises(gx.FetchError, match=message):
+            sess.run(bad)
+    with gx.Graph().as_default():
+        other = gx.constant(1)
+    with pytest.raises(gx.FetchError, match="another graph"):
+        sess.run(other)
+
+
+def test_missing_and_extra_feeds(sess):
+    x = gx.placeholder(gx.float32, [2], name="x")
+    with pytest.raises(gx.FeedError, match=rf"(?s)placeholder 'x'.*float32 \[2\].*not fed.*{HERE}"):
+        sess.run(x + 1.0)
+    with pytest.raises(gx.FeedError, match="no tensor"):
+        sess.run(x, {x: [1, 2], 3: 4})
+    with pytest.raises(gx.FeedError, match="nothing"):
+        sess.run(x, {x: [1, 2], "nothing:0": 4})
+    with gx.Graph().as_default():
+        other = gx.placeholder(gx.float32, [2])
+    with pytest.raises(gx.FeedError, match="another graph"):
+        sess.run(x, {x: [1, 2], other: [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "value", "message"),
+    [
+        (gx.float32, [2], [1, 2, 3], r"shape \[3\]"),
+        (gx.float32, [None, 2], [1, 2], r"\[None, 2\].*shape \[2\]"),
+        (gx.int32, [2], np.array([1.5, 2.0]), "would change"),
+        (gx.int32, [], np.int64(2**40), "would change"),
+        (gx.bool, [1], np.array([3]), "would change"),
+        (gx.float32, [1], ["a"], "array"),
+        (gx.float32, [1], object(), "float32"),
+        (gx.float32, [2], [[1], [2, 3]], "array"),
+        (gx.float32, [1], np.array([1j]), "cannot be converted"),
+    ],
+)
+def test_feeds_that_do_not_fit(sess, dtype, shape, value, message):
+    x = gx.placeholder(dtype, shape, name="x")
+    with pytest.raises(gx.FeedError, match=rf"(?s)x:0.*{message}.*{HERE}"):
+        sess.run(x, {x: value})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (gx.float32, np.array([1.0, 2.0])),
+        (gx.int32, np.array([1.0, 2.0])),
+        (gx.int64, np.array([1, 2], np.int8)),
+        (gx.float64, np.array([1, 2])),
+        (gx.int32, [True, 2.7]),
+        (gx.bool, np.array([0, 1])),
+    ],
+)
+def test_feeds_that_are_converted(sess, dtype, value):
+    x = gx.placeholder(dtype, [2])
+    found = sess.run(x, {x: value})
+    np.testing.assert_array_equal(found, np.asarray(value).astype(dtype.numpy))
+    assert found.dtype == dtype.numpy
+
+
+def test_strided_and_unaligned_feeds(sess):
+    x = gx.placeholder(gx.float32, [3, 2])
+    y = x * 2.0
+    value = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(sess.run(y, {x: value[:, ::2]}), value[:, ::2] * 2)
+    raw = np.zeros(25, np.uint8)
+    unaligned = raw[1:].view(np.float32).reshape(3, 2)
+    unaligned[:] = 3
+    np.testing.assert_array_equal(sess.run(y, {x: unaligned}), 6)
+    frozen = np.ones((3, 2), np.float32)
+    frozen.setflags(write=False)
+    np.testing.assert_array_equal(sess.run(y, {x: frozen}), 2)
+
+
+def test_symbols_that_disagree(sess):
+    x = gx.placeholder(gx.float32, ["n"], name="x")
+    y = gx.placeholder(gx.float32, ["n"], name="y")
+    with pytest.raises(gx.FeedError, match=rf"(?s)y:0.*axis 0 is 3.*n is 2.*{HERE}"):
+        sess.run(x + y, {x: [1, 2], y: [1, 2, 3]})
+
+
+def test_sizes_that_break_a_rule_found_only_in_a_run(sess):
+    x = gx.placeholder(gx.float32, [None], name="x")
+    y = gx.placeholder(gx.float32, [None], name="y")
+    z = x + y
+    with pytest.raises(gx.FeedError, match=rf"(?s)add.*broadcast.*{HERE}"):
+        sess.run(z, {x: [1, 2], y: [1, 2, 3]})
+
+
+def test_devices_that_do_not_exist(sess):
+    for place in ("/gpu:0", "/job:worker/task:1", "/cpu:3"):
+        with gx.device(place):
+            x = gx.constant(1.0) + 2.0
+        with pytest.raises(gx.DeviceError, match=rf"(?s)no device.*{HERE}"):
+            sess.run(x)
+    with pytest.raises(gx.DeviceError, match="is no device"), gx.device("/tpu:0"):
+        pass
+
+
+def test_errors_in_data_name_op_element_and_line(sess):
+    a = gx.placeholder(gx.int32, [None], name="a")
+    b = gx.placeholder(gx.int32, [None], name="b")
+    cases = [
+        (a // b, {a: [1, 2, 3], b: [1, 0, 2]}, "floordiv", 1),
+        (gx.mod(a, b), {a: [1, 2], b: [1, 0]}, "mod", 1),
+        (gx.gather(gx.constant([1.0, 2.0]), a), {a: [0, 1, 5, -1]}, "gather", 2),
+        (gx.nn.sparse_softmax_cross_entropy_with_logits(labels=a, logits=gx.zeros([2, 3])),
+         {a: [0, 3]}, "sparse_softmax", 1),
+    ]  # fmt: skip
+    for fetch, feeds, op, _ in cases:
+        with pytest.raises(gx.DataError, match=rf"(?s){op}.*{HERE}"):
+            sess.run(fetch, feeds)
+
+
+def test_a_session_needs_a_server_that_exists():
+    with pytest.raises(gx.GraphcError, match="no server"):
+        gx.Session("mpi://nowhere")
