@@ -6,6 +6,7 @@ ordinary numbers and demands the chain of fused additions that the schedule prom
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.backends.cpu.host import LEVELS
+from graphc.backends.cpu.executable import aligned
+from graphc.backends.cpu.host import LEVELS, host_cpu, named_cpu
+from graphc.backends.cpu.jit import Library, compile_object, link
+from graphc.backends.cpu.pool import default_pool
+from graphc.backends.cpu.printer import print_llvm
 from graphc.backends.cpu.schedules import gemm, gemm_blocking
 from graphc.backends.cpu.schedules.gemm_blocking import Shape, choose_grid, choose_tile
 from graphc.backends.cpu.schedules.general import schedule
 from graphc.backends.loops.interpreter import run
 from graphc.backends.loops.ir import Function
+from graphc.backends.loops.program import evaluate_size
 from graphc.backends.loops.verify import verify_function
 from graphc.ir.compute.builder import Buffer, KernelBuilder
 from graphc.ir.compute.expr import Expr, apply
@@ -90,6 +96,40 @@ def interpret(
     kernel: Kernel, inputs: Sequence[Array], target: Target, reverse: bool = False
 ) -> list[Array]:
     """The kernel's results, by the interpreter of loops, from a verified function."""
+    function, sizes, found = prepared(kernel, inputs, target)
+    assert run(function, [*inputs, *found], sizes, reverse=reverse) == -1
+    return found
+
+
+def execute(
+    kernel: Kernel, inputs: Sequence[Array], level: str, parallel: bool = False
+) -> list[Array]:
+    """The kernel's results, by machine code for ``level``, alone or with the thread pool."""
+    target = named_cpu(level).target
+    function, sizes, found = prepared(kernel, inputs, target)
+    library: Library = link(
+        {"kernel": compile_object(print_llvm(function, target, "kernel"), target)}
+    )
+    workspace = [
+        aligned(evaluate_size(b.size, sizes) if b.size else 0, b.dtype.numpy)
+        for b in function.workspace
+    ]
+    arrays = [*inputs, *found, *workspace]
+    buffers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
+    numbers = (ctypes.c_int64 * (len(sizes) + 1))(*(sizes[v.name] for v in function.sizes))
+    pool = default_pool()
+    threads = (ctypes.c_void_p * 2)(pool.parallel_address, pool.address)
+    status = ctypes.c_int64(-1)
+    code = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(library.address("kernel"))
+    code(buffers, numbers, threads if parallel else None, ctypes.byref(status))
+    assert status.value == -1
+    return found
+
+
+def prepared(
+    kernel: Kernel, inputs: Sequence[Array], target: Target
+) -> tuple[Function, dict[str, int], list[Array]]:
+    """The verified schedule, the sizes it is told, and results that hold rubbish."""
     sizes: dict[str, int] = {}
     for param, array in zip(kernel.params, inputs, strict=True):
         for dim, size in zip(param.type.shape, array.shape, strict=True):
@@ -99,9 +139,7 @@ def interpret(
     found = [np.full(s, 77, stage.dtype.numpy) for s, stage in zip(shapes, stages, strict=True)]
     function = schedule(kernel, target)
     verify_function(function)
-    named = {size.name: sizes[size.name] for size in function.sizes}
-    assert run(function, [*inputs, *found], named, reverse=reverse) == -1
-    return found
+    return function, {size.name: sizes[size.name] for size in function.sizes}, found
 
 
 def integers(shape: Sequence[int], dtype: DType = float32, seed: int = 0) -> Array:
@@ -179,6 +217,50 @@ def test_every_element_is_one_chain_over_increasing_k() -> None:
         for level in ("x86-64-v3", "x86-64-v4"):
             (found,) = interpret(kernel, [a, right], TARGETS[level])
             assert found.tobytes() == want.tobytes()
+
+
+NATIVE = [name for name in (*TARGETS, "host") if host_cpu().runs(named_cpu(name))]
+
+
+@pytest.mark.parametrize("level", NATIVE)
+@pytest.mark.parametrize(
+    ("spec", "dtype"),
+    [
+        ("mk,kn->mn", float32),
+        ("bmk,bnk->bmn", float32),
+        ("km,kn->mn", float64),
+        ("bshd,bthd->bhst", int32),
+        ("mk,nk->mn", int64),
+    ],
+)
+def test_machine_code(level: str, dtype: DType, spec: str) -> None:
+    extents = {"b": 3, "m": 37, "k": 45, "n": 70, "s": 19, "t": 23, "h": 2, "d": 20}
+    used = {c: n for c, n in extents.items() if c in spec}
+    a, b = operands(spec, used, dtype)
+    for parallel, unknown in ((False, ""), (True, "bmkst")):
+        dims: dict[str, Dim] = {c: symbol(c) if c in unknown else n for c, n in used.items()}
+        (found,) = execute(einsum(spec, dims, dtype), [a, b], level, parallel)
+        np.testing.assert_array_equal(found, np.einsum(spec, a, b))
+
+
+@pytest.mark.parametrize("spec", ["mk,kn->mn", "mk,nk->mn"])
+def test_machine_code_of_many_tasks(spec: str) -> None:
+    """Large enough for panels, packed by tasks of their own."""
+    extents = {"m": 300, "k": 400, "n": 500}
+    a, b = operands(spec, extents)
+    for parallel in (False, True):
+        (found,) = execute(einsum(spec, extents), [a, b], "host", parallel)
+        np.testing.assert_array_equal(found, np.einsum(spec, a, b))
+
+
+def test_machine_code_gives_the_bits_of_the_interpreter() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((13, 29), (29, 37)))
+    kernel = einsum("mk,kn->mn", {"m": symbol("m"), "k": 29, "n": 37})
+    for level in NATIVE:
+        (want,) = interpret(kernel, [a, b], named_cpu(level).target)
+        (found,) = execute(kernel, [a, b], level)
+        assert found.tobytes() == want.tobytes()
 
 
 def test_epilogue_of_several_results() -> None:
