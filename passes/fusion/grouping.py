@@ -1,0 +1,224 @@
+"""Walks a graph from its outputs to its inputs and lets each node join the group of its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from graphc.passes.fusion.group import Group, Joining, Kind, start
+from graphc.passes.fusion.joining import Request, ask
+from graphc.passes.fusion.levels import Levels
+from graphc.passes.fusion.roles import Facts, Role
+from graphc.passes.fusion.updates import update_groups
+
+MOST_COPIES = 3
+"""A cheap node is computed in so many groups rather than stored for them."""
+MOST_STREAMS = 24
+"""Groups that only share operands are not merged beyond so many tensors read and written."""
+
+_GROUPED = frozenset({Role.POINTWISE, Role.MOVEMENT, Role.REDUCTION, Role.ROWWISE, Role.PRODUCT})
+Explain = Callable[[int, int, str], None]
+"""Is told a node, one of its readers, and why they were not fused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``limit``: nodes in a group. The others say what the target's schedules can do."""
+
+    limit: int
+    epilogues: bool
+    updates: bool
+
+
+def find_groups(facts: Facts, options: Options, explain: Explain | None = None) -> list[Group]:
+    """Disjoint groups, but for cheap nodes that are computed in several; no cycles between them."""
+    grouping = _Grouping(facts, options, explain)
+    for n in reversed(range(len(facts.nodes))):
+        grouping.place(n)
+    grouping.merge_siblings()
+    return grouping.groups()
+
+
+class _Grouping:
+    def __init__(self, facts: Facts, options: Options, explain: Explain | None) -> None:
+        self.facts, self.options, self.explain = facts, options, explain
+        self.levels = Levels(facts, options.epilogues)
+        count = len(facts.nodes)
+        self.owners: list[tuple[Group, ...]] = [()] * count
+        """The groups that compute each node."""
+        self.rank = [0] * count
+        """Of nodes in no group."""
+        if options.updates:
+            for group in update_groups(facts, options.limit):
+                for n in group.members:
+                    self.owners[n] = (group,)
+
+    def groups(self) -> list[Group]:
+        found: dict[int, Group] = {}
+        for owners in self.owners:
+            found.update({id(group): group for group in owners})
+        return list(found.values())
+
+    def place(self, n: int) -> None:
+        """Let ``n`` join, be computed by each of its readers, or start a group."""
+        role = self.facts.role[n]
+        if role is Role.SOURCE or self.owners[n]:
+            return
+        uses, alone, top = self._uses(n)
+        if role not in _GROUPED:
+            self.rank[n] = top + 1
+            return
+        highest = [group for group in uses if group.rank == top]
+        joined = alone < top and (
+            self._join(n, uses, highest, exposed=alone >= 0)
+            if len(highest) == 1
+            else self._join_all(n, uses, highest, exposed=alone >= 0)
+        )
+        if not joined and not self._copy(n, uses, alone):
+            self._start(n, top + 1)
+
+    def _uses(self, n: int) -> tuple[dict[Group, list[tuple[int, int]]], int, int]:
+        """The uses of ``n`` by group, the highest rank among others that need it, and of all.
+
+        -1: nobody else.
+        """
+        alone = 0 if n in self.facts.demanded else -1
+        top = alone
+        uses: dict[Group, list[tuple[int, int]]] = {}
+        for use in self.facts.uses[n]:
+            owners = self.owners[use[0]]
+            if not owners:
+                alone = max(alone, self.rank[use[0]])
+            for group in owners:
+                uses.setdefault(group, []).append(use)
+                top = max(top, group.rank)
+        return uses, alone, max(top, alone)
+
+    def _join(
+        self, n: int, uses: dict[Group, list[tuple[int, int]]], highest: list[Group], exposed: bool
+    ) -> bool:
+        (group,) = highest
+        request = self._request(n, group, uses[group], exposed or len(uses) > 1)
+        return self._admit(request)
+
+    def _request(
+        self, n: int, group: Group, uses: Sequence[tuple[int, int]], exposed: bool
+    ) -> Request:
+        return Request(n, group, uses, exposed, self.facts, self.levels)
+
+    def _admit(self, request: Request) -> bool:
+        answer = ask(request, self.options.limit)
+        if isinstance(answer, str):
+            self._refused(request, answer)
+            return False
+        self._enter(request, answer)
+        return True
+
+    def _enter(self, request: Request, joining: Joining) -> None:
+        group, n = request.group, request.n
+        group.admit(n, joining, request.exposed, request.feeds)
+        self.owners[n] = (*self.owners[n], group)
+
+    def _join_all(
+        self, n: int, uses: dict[Group, list[tuple[int, int]]], highest: list[Group], exposed: bool
+    ) -> bool:
+        """Groups of one rank that take ``n`` become one, if they are alike."""
+        if len(highest) < 2 or not all(_are_alike(highest[0], g) for g in highest[1:]):
+            return False
+        if 1 + sum(len(g.members) for g in highest) > self.options.limit:
+            return False
+        others = exposed or len(uses) > len(highest)
+        requests = [self._request(n, g, uses[g], others) for g in highest]
+        answers = [ask(request, self.options.limit) for request in requests]
+        if any(answer != Joining() for answer in answers):
+            return False
+        for group in highest[1:]:
+            self._merge(highest[0], group)
+        self._enter(self._request(n, highest[0], uses[highest[0]], others), Joining())
+        return True
+
+    def _merge(self, group: Group, other: Group) -> None:
+        group.absorb(other)
+        for n in other.members:
+            owners = (group if owner is other else owner for owner in self.owners[n])
+            self.owners[n] = tuple(dict.fromkeys(owners))
+
+    def _copy(self, n: int, uses: dict[Group, list[tuple[int, int]]], alone: int) -> bool:
+        """Compute ``n`` in every group that takes it, and store it nowhere."""
+        facts = self.facts
+        if alone >= 0 or not 1 <= len(uses) <= MOST_COPIES or not facts.is_cheap(n):
+            return False
+        if not self.levels.has_stored_operands(n) or _large_operands(facts, n) > 2:
+            return False
+        requests = [self._request(n, group, taken, False) for group, taken in uses.items()]
+        answers = [ask(request, self.options.limit) for request in requests]
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, str):
+                self._refused(request, answer)
+                return False
+        for request, answer in zip(requests, answers, strict=True):
+            assert isinstance(answer, Joining)
+            self._enter(request, answer)
+        return True
+
+    def _start(self, n: int, rank: int) -> None:
+        facts, role = self.facts, self.facts.role[n]
+        kind, joining = Kind.MAP, Joining(frame=facts.frame[n])
+        if role is Role.PRODUCT:
+            kind, joining = Kind.PRODUCT, Joining(frame=facts.frame[n], is_anchor=True)
+        elif role is Role.ROWWISE or (role is Role.REDUCTION and facts.is_trailing(n)):
+            kind, joining = Kind.ROWS, Joining(frame=facts.rows(n), reduces=True)
+        elif role is Role.REDUCTION:
+            kind, joining = Kind.TOTAL, Joining(frame=facts.frame[n], is_anchor=True)
+        group = start(kind, n, rank, joining, facts, exposed=True)
+        if kind is Kind.MAP:
+            group.root = self.levels.own_root(n)
+        self.owners[n] = (group,)
+
+    def merge_siblings(self) -> None:
+        """Elementwise groups of one rank and frame that share an operand read it once."""
+        latest: dict[tuple[int, int], Group] = {}
+        for n in range(len(self.facts.nodes)):
+            for o in self.facts.operands[n]:
+                if not self.facts.frame[o]:
+                    continue
+                for group in self.owners[n]:
+                    if group.kind is Kind.MAP and group.root is None:
+                        self._merge_with_latest(latest, (o, group.rank), group)
+
+    def _merge_with_latest(
+        self, latest: dict[tuple[int, int], Group], key: tuple[int, int], group: Group
+    ) -> None:
+        """Merge ``group`` with the last one before it that shares the operand, or be the last."""
+        other = latest.get(key, group)
+        if other is group or not other.members:
+            latest[key] = group
+        elif _are_alike(other, group) and self._fit(other, group):
+            self._merge(other, group)
+            group.members = []
+        else:
+            latest[key] = group
+
+    def _fit(self, a: Group, b: Group) -> bool:
+        if len(a.members) + len(b.members) > self.options.limit:
+            return False
+        return len(self._streams(a) | self._streams(b)) <= MOST_STREAMS
+
+    def _streams(self, group: Group) -> set[int]:
+        members = set(group.members)
+        read = {o for n in group.members for o in self.facts.operands[n] if self.facts.frame[o]}
+        return (read - members) | group.exposed
+
+    def _refused(self, request: Request, reason: str) -> None:
+        if self.explain is not None:
+            self.explain(request.n, request.uses[0][0], reason)
+
+
+def _are_alike(a: Group, b: Group) -> bool:
+    """Whether two groups are elementwise over one frame, and finish the same matrix product."""
+    own = (a.kind, a.rank, a.frame, a.device, a.root)
+    return a.kind is Kind.MAP and own == (b.kind, b.rank, b.frame, b.device, b.root)
+
+
+def _large_operands(facts: Facts, n: int) -> int:
+    return len({o for o in facts.operands[n] if facts.frame[o]})
