@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from graphc.backends.cpu.executable import aligned
 from graphc.backends.cpu.host import LEVELS, host_cpu, named_cpu
-from graphc.backends.cpu.jit import Library, compile_object, link
+from graphc.backends.cpu.jit import compile_object, link
 from graphc.backends.cpu.pool import default_pool
 from graphc.backends.cpu.printer import print_llvm
 from graphc.backends.cpu.schedules import gemm, gemm_blocking
@@ -26,6 +26,7 @@ from graphc.backends.cpu.schedules.general import schedule
 from graphc.backends.loops.interpreter import run
 from graphc.backends.loops.ir import Function
 from graphc.backends.loops.program import evaluate_size
+from graphc.backends.loops.text import print_function
 from graphc.backends.loops.verify import verify_function
 from graphc.ir.compute.builder import Buffer, KernelBuilder
 from graphc.ir.compute.expr import Expr, apply
@@ -107,9 +108,7 @@ def execute(
     """The kernel's results, by machine code for ``level``, alone or with the thread pool."""
     target = named_cpu(level).target
     function, sizes, found = prepared(kernel, inputs, target)
-    library: Library = link(
-        {"kernel": compile_object(print_llvm(function, target, "kernel"), target)}
-    )
+    library = link({"kernel": compile_object(print_llvm(function, target, "kernel"), target)})
     workspace = [
         aligned(evaluate_size(b.size, sizes) if b.size else 0, b.dtype.numpy)
         for b in function.workspace
@@ -397,6 +396,4 @@ def test_small_products_are_one_task() -> None:
 
 
 def kinds(function: Function) -> set[str]:
-    from graphc.backends.loops.text import print_function
-
     return {line.split()[0] for line in print_function(function).splitlines() if line.strip()}
