@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.backends.cpu.executable import Binding, Executable
+from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.backends.loops.program import Program
 from graphc.ir.graph import Tensor
 from graphc.ir.target import Target
@@ -52,7 +52,7 @@ class Executor:
             and value.flags.carray else prepare(tensor, value)
             for tensor, dtype, value in zip(self.feeds, self._dtypes, values, strict=True)
         ]  # fmt: skip
-        addresses = [array.__array_interface__["data"][0] for array in arrays]
+        addresses = [address_of(array) for array in arrays]
         shapes = tuple([array.shape for array in arrays])
         with self._lock:
             binding = self._seen.get(shapes)

@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from graphc.compiler import CompileOptions, compile_graph, extract
-from graphc.ir.errors import FeedError, FetchError, GraphcError, StateError
+from graphc.ir.errors import FeedError, FetchError, GraphcError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
 from graphc.ir.target import Target
 from graphc.ir.types import TensorType
-from graphc.ops.state import initializer_of, variables_of
+from graphc.ops.initialization import initialization_order
+from graphc.ops.state import variables_of
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.place import check_local
@@ -45,7 +46,7 @@ class Session:
     ) -> None:
         if target:
             raise GraphcError(f"there is no server {target!r}: a local session's target is ''")
-        self.graph = graph or get_default_graph()
+        self.graph = get_default_graph() if graph is None else graph
         self._options = options or CompileOptions()
         self._store = VariableStore()
         self._executors: dict[Signature, Executor] = {}
@@ -181,40 +182,12 @@ class Session:
         return Executor(program, feeds, self._target, self._store)
 
     def _initialize(self, names: frozenset[str]) -> None:
-        """Give variables that have no value yet the one that they start with.
-
-        All at once, but for those whose initial value depends on others: these come first.
-        """
-        missing = names - self._store.initialized
-        if not missing:
+        """Give variables that have no value yet the one that they start with."""
+        if names <= self._store.initialized:
             return
         nodes = {n.attrs["shared_name"]: n for n in variables_of(self.graph)}
-        unknown = sorted(missing - nodes.keys())
-        if unknown:
-            raise StateError(f"the graph has no variables called {unknown}")
-        starts = {name: initializer_of(nodes[name]) for name in sorted(missing)}
-        needs = {name: _variables_below(node) for name, node in starts.items()}
-        for name, needed in needs.items():
-            if name in needed:
-                raise StateError(starts[name].error("its initial value depends on itself"))
-        self._initialize(frozenset().union(*needs.values()) - self._store.initialized)
-        late = [name for name in starts if name not in self._store.initialized]
-        executor = self._compile(((), tuple(starts[name] for name in late), ()))
-        executor.run(())
-        self._store.initialized |= executor.writes
-
-
-def _variables_below(initializer: Node) -> frozenset[str]:
-    """The variables whose values an initial value is computed from."""
-    found: set[str] = set()
-    seen: set[Node] = set()
-    stack = [initializer.inputs[1].node]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op.name == "variable":
-            found.add(node.attrs["shared_name"])
-        stack.extend(tensor.node for tensor in node.inputs)
-    return frozenset(found)
+        wanted = [nodes[name] for name in sorted(names)]
+        for step in initialization_order(wanted, self._store.initialized):
+            executor = self._compile(((), tuple(step), ()))
+            executor.run(())
+            self._store.initialized |= executor.writes

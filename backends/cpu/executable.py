@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from graphc.backends.cpu.cache import CompiledKernel, default_cache
 from graphc.backends.cpu.pool import ThreadPool, default_pool
-from graphc.backends.cpu.segment_ir import RUN, segment_ir
-from graphc.backends.loops.memory import ALIGNMENT, Interval, Layout, plan_memory
+from graphc.backends.cpu.segment_ir import RECORD_WORDS, RUN, segment_ir
+from graphc.backends.loops.ir import For, Function
+from graphc.backends.loops.memory import ALIGNMENT, Interval, plan_memory
 from graphc.backends.loops.program import Program, lifetimes_of
+from graphc.backends.loops.walk import statements
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import DataError
 from graphc.ir.target import Target
@@ -27,6 +29,8 @@ from graphc.ir.target import Target
 Array = npt.NDArray[Any]
 OK = -1
 POSITION_BITS = 48
+POISON = 0xFF
+"""The byte of poisoned memory: NaN as a float, -1 as an integer."""
 
 
 def aligned(count: int, dtype: Any = np.uint8) -> Array:
@@ -35,6 +39,15 @@ def aligned(count: int, dtype: Any = np.uint8) -> Array:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype)
+
+
+_HEADER = object.__basicsize__
+"""What precedes the address of the data in a NumPy array: its C layout is part of NumPy's ABI."""
+
+
+def address_of(array: Array) -> int:
+    """Where an array's data lie; several times faster than NumPy's own ways to ask."""
+    return ctypes.c_void_p.from_address(id(array) + _HEADER).value or 0
 
 
 class Executable:
@@ -47,6 +60,7 @@ class Executable:
         )
         self._constants = constant_region(program)
         self._constant_offsets, _ = constant_offsets(program)
+        self.uses_pool = any(map(_is_pooled, program.kernels))
 
     def constant_address(self, name: str) -> int:
         """Where a constant lies."""
@@ -61,24 +75,25 @@ class Binding:
     ) -> None:
         program = executable.program
         self.program = program
-        self.executable = executable
-        self.layout, self.intervals = plan_arena(program, sizes)
+        self.temporaries, self.intervals = temporaries_of(program, sizes)
+        self.layout = plan_memory(self.intervals)
         self.arena = aligned(self.layout.peak)
-        self.storages = np.zeros(max(1, len(program.storages)), np.int64)
-        self._fill_storages(sizes, variables)
-        self.fetch_types = [
-            (tuple(evaluate(d, sizes) for d in program.storages[i].type.shape),
-             program.storages[i].type.dtype.numpy)
-            for i in program.fetches
-        ]  # fmt: skip
-        self.table, self._kept = _table(executable, sizes)
-        self._status = np.full(1, OK, np.int64)
-        widest = max((len(call.storages) for call in program.calls), default=1)
-        self._args = np.zeros(widest, np.int64)
-        self._storages = self.storages.ctypes.data
-        self._rooms = (self._status.ctypes.data, self._args.ctypes.data)
+        self._storages = (ctypes.c_int64 * max(1, len(program.storages)))()
+        self._fill_storages(executable, variables)
+        self._fetches = [
+            (slot, tuple(evaluate(d, sizes) for d in storage.type.shape), storage.type.dtype.numpy)
+            for slot, storage in ((i, program.storages[i]) for i in program.fetches)
+        ]
+        self._status = ctypes.c_int64(OK)
+        self._table = _table(executable, sizes)
+        room = (ctypes.c_int64 * max((len(c.storages) for c in program.calls), default=1))()
+        parts = (self._table[0], self._storages, self._status, room)
+        table, storages, status, args = map(ctypes.addressof, parts)
+        self._frame = (ctypes.c_int64 * 6)(table, len(program.calls), 0, storages, status, args)
+        self._kept = (executable, variables, room)
+        self._address = ctypes.addressof(self._frame)
         self._run = native_run()
-        self._parallel = _Parallel()
+        self._parallel = _Parallel() if executable.uses_pool else None
 
     def run(self, feeds: Sequence[int]) -> list[Array]:
         """Run on the addresses of the feeds; gives fresh arrays for the fetches.
@@ -88,34 +103,65 @@ class Binding:
         Raises:
             DataError: an error in the data, with the node's message; no variable was changed.
         """
-        program, storages = self.program, self.storages
-        for slot, address in zip(program.feeds, feeds, strict=True):
-            storages[slot] = address
-        fetched = [np.empty(shape, dtype) for shape, dtype in self.fetch_types]
-        for slot, array in zip(program.fetches, fetched, strict=True):
-            storages[slot] = array.__array_interface__["data"][0]
-        failed = self._run(
-            self.table, len(program.calls), self._storages, self._parallel.address(), *self._rooms
-        )
+        fetched = self._hand_over(feeds)
+        failed = self._run(self._address)
         if failed != OK:
             raise DataError(self._message(failed))
         return fetched
 
+    def replay(self, feeds: Sequence[int]) -> list[Array]:
+        """``run`` with the arena poisoned: at first all of it, then each temporary after its use.
+
+        Gives what ``run`` gives, unless two temporaries share memory while both are needed.
+        """
+        fetched = self._hand_over(feeds)
+        ends: dict[int, list[tuple[int, int]]] = {}
+        for offset, interval in zip(self.layout.offsets, self.intervals, strict=True):
+            ends.setdefault(interval.last, []).append((offset, offset + interval.bytes))
+        self.arena[:] = POISON
+        record = self._frame[0]
+        for number, call in enumerate(self.program.calls):
+            frame = (ctypes.c_int64 * 6)(record, 1, *self._frame[2:])
+            if self._run(ctypes.addressof(frame)) != OK:
+                raise DataError(self._message(number))
+            for start, end in ends.get(number, ()):
+                self.arena[start:end] = POISON
+            record += 8 * (RECORD_WORDS + len(call.storages))
+        return fetched
+
+    def _hand_over(self, feeds: Sequence[int]) -> list[Array]:
+        """Fill in where the feeds are, and fresh arrays for the fetches."""
+        storages = self._storages
+        for slot, address in zip(self.program.feeds, feeds, strict=True):
+            storages[slot] = address
+        fetched = []
+        for slot, shape, dtype in self._fetches:
+            array = np.empty(shape, dtype)
+            storages[slot] = address_of(array)
+            fetched.append(array)
+        if self._parallel is not None:
+            self._frame[2] = self._parallel.address()
+        return fetched
+
     def _message(self, number: int) -> str:
-        word = int(self._status[0])
-        self._status[0] = OK
+        word = self._status.value
+        self._status.value = OK
         code, position = word >> POSITION_BITS, word & ((1 << POSITION_BITS) - 1)
         return f"{self.program.calls[number].blame[code]}\n  at element {position}"
 
-    def _fill_storages(self, sizes: Mapping[str, int], variables: Mapping[str, Array]) -> None:
+    def place_temporaries(self) -> None:
+        """Take the temporaries' addresses from the layout."""
         base = self.arena.ctypes.data
-        for index, offset in zip(self.intervals, self.layout.offsets, strict=True):
-            self.storages[index] = base + offset
+        for index, offset in zip(self.temporaries, self.layout.offsets, strict=True):
+            self._storages[index] = base + offset
+
+    def _fill_storages(self, executable: Executable, variables: Mapping[str, Array]) -> None:
+        self.place_temporaries()
         for index, storage in enumerate(self.program.storages):
             if storage.kind == "constant":
-                self.storages[index] = self.executable.constant_address(storage.name)
+                self._storages[index] = executable.constant_address(storage.name)
             elif storage.kind == "variable":
-                self.storages[index] = variables[storage.name].ctypes.data
+                self._storages[index] = variables[storage.name].ctypes.data
 
 
 class _Parallel:
@@ -123,7 +169,8 @@ class _Parallel:
 
     def __init__(self) -> None:
         self._pool: ThreadPool | None = None
-        self._memory = np.zeros(2, np.int64)
+        self._memory = (ctypes.c_int64 * 2)()
+        self._address = ctypes.addressof(self._memory)
 
     def address(self) -> int:
         pool = default_pool()
@@ -132,17 +179,17 @@ class _Parallel:
         self._memory[0] = pool.parallel_address
         self._memory[1] = pool.address
         self._pool = pool
-        return int(self._memory.ctypes.data)
+        return self._address
 
 
-def plan_arena(program: Program, sizes: Mapping[str, int]) -> tuple[Layout, list[int]]:
-    """Offsets of the temporaries that are used, and which storages these are."""
+def temporaries_of(program: Program, sizes: Mapping[str, int]) -> tuple[list[int], list[Interval]]:
+    """The temporaries that calls use, as numbers of storages, and when they are in use."""
     lifetimes = lifetimes_of(program)
     intervals = [
         Interval(max(1, program.storages[i].bytes(sizes)), first, last)
         for i, (first, last) in lifetimes.items()
     ]
-    return plan_memory(intervals), list(lifetimes)
+    return list(lifetimes), intervals
 
 
 @cache
@@ -152,31 +199,28 @@ def native_run() -> Callable[..., int]:
     from graphc.backends.cpu.targets import host_target
 
     library = link({RUN: compile_object(segment_ir(), host_target())})
-    prototype = ctypes.CFUNCTYPE(
-        ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 4
-    )
-    run = prototype(library.address(RUN))
+    run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(library.address(RUN))
     run.library = library  # type: ignore[attr-defined]  # alive as long as the function
     return run
 
 
-def _table(executable: Executable, sizes: Mapping[str, int]) -> tuple[int, list[Array]]:
-    """The address of the table of calls, and the arrays that must stay alive."""
+def _table(executable: Executable, sizes: Mapping[str, int]) -> tuple[Any, Any]:
+    """The table of calls, and the sizes that it points to."""
     program = executable.program
-    numbers: list[int] = []
+    numbers = [evaluate(dim, sizes) for call in program.calls for dim in call.sizes]
+    values = (ctypes.c_int64 * max(1, len(numbers)))(*numbers)
+    address = ctypes.addressof(values)
     words: list[int] = []
-    starts: list[int] = []
     for call in program.calls:
-        starts.append(len(numbers))
-        numbers += [evaluate(dim, sizes) for dim in call.sizes]
-    values = np.array(numbers or [0], np.int64)
-    base = values.ctypes.data
-    for call, start in zip(program.calls, starts, strict=True):
         kernel = executable.kernels[call.kernel]
         fails = int(bool(program.kernels[call.kernel].guards))
-        words += [kernel.address, len(call.storages), base + 8 * start, fails, *call.storages]
-    table = np.array(words or [0], np.int64)
-    return table.ctypes.data, [values, table]
+        words += [kernel.address, len(call.storages), address, fails, *call.storages]
+        address += 8 * len(call.sizes)
+    return (ctypes.c_int64 * max(1, len(words)))(*words), values
+
+
+def _is_pooled(kernel: Function) -> bool:
+    return any(isinstance(s, For) and s.kind == "pooled" for s in statements(kernel.body))
 
 
 def constant_offsets(program: Program) -> tuple[dict[str, int], int]:

@@ -6,15 +6,33 @@ segment but its kernels. It is an array of int64, for each call:
     address of the kernel | number of buffers | address of the sizes | 1 if it may fail | slots...
 
 where a slot is the number of a storage in the array of storage addresses.
+
+Its one argument is a frame, six words that stay the same from run to run but for the third:
+
+    address of the table | number of calls | address of the parallel struct or 0
+    | address of the storage addresses | address of the status word | room for a call's addresses
 """
 
 from __future__ import annotations
 
 RUN = "graphc_run_segment"
+RECORD_WORDS = 4
+"""The words of a call's record before its slots."""
 
 _TEXT = """\
-define i64 @{name}(ptr %table, i64 %calls, ptr %storages, ptr %parallel, ptr %status, ptr %args) {{
+define i64 @{name}(ptr %frame) {{
 entry:
+  %table = load ptr, ptr %frame
+  %calls.at = getelementptr i64, ptr %frame, i64 1
+  %calls = load i64, ptr %calls.at
+  %parallel.at = getelementptr i64, ptr %frame, i64 2
+  %parallel = load ptr, ptr %parallel.at
+  %storages.at = getelementptr i64, ptr %frame, i64 3
+  %storages = load ptr, ptr %storages.at
+  %status.at = getelementptr i64, ptr %frame, i64 4
+  %status = load ptr, ptr %status.at
+  %args.at = getelementptr i64, ptr %frame, i64 5
+  %args = load ptr, ptr %args.at
   %none = icmp eq i64 %calls, 0
   br i1 %none, label %done, label %call
 
@@ -69,9 +87,9 @@ done:
 
 
 def segment_ir() -> str:
-    """The driver: ``int64_t graphc_run_segment(table, calls, storages, parallel, status, args)``.
+    """The driver, ``int64_t graphc_run_segment(int64_t *frame)``.
 
-    ``args`` is room for the addresses of the largest call. It returns -1, or the number of the
-    call that failed, with the kernel's error in ``status``.
+    It returns -1, or the number of the call that failed, with the kernel's error in the status
+    word.
     """
     return _TEXT.format(name=RUN)

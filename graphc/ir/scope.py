@@ -153,7 +153,7 @@ def differentiating(node: Node) -> Iterator[None]:
     """New nodes belong to the gradient of ``node``: they run where it runs."""
     forward = node.forward or node.name
     devices = (node.device,) if node.device else ()
-    with _enter(replace(current(), forward=forward, devices=devices, controls=())):
+    with _enter(replace(current(), forward=forward, devices=devices)):
         yield
 
 
