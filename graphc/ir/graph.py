@@ -1,9 +1,9 @@
 """Graphs of nodes, and the tensors that flow between them.
 
 A graph grows while the user builds it; its nodes never change. A pass reads one graph and builds
-another (``graphc.ir.rewrite``). Nodes and tensors compare by identity, and every walk over a graph
-is a loop over ``Graph.nodes``, which is in topological order by construction: a chain of 100,000
-nodes is an ordinary graph.
+another (``graphc.passes.rebuild``). Nodes and tensors compare by identity, and every walk over a
+graph is a loop over ``Graph.nodes``, which is in topological order by construction: a chain of
+100,000 nodes is an ordinary graph.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ class Graph:
         self._nodes: list[Node] = []
         self._by_name: dict[str, Node] = {}
         self._name_counts: dict[str, int] = {}
-        self._symbol_count = 0
+        self.symbol_count = 0
+        """How many sizes of its own (``_1``, ``_2``...) the graph has given out."""
         self.inputs: tuple[Tensor, ...] = ()
         self.outputs: tuple[Tensor, ...] = ()
         self.targets: tuple[Node, ...] = ()
@@ -192,7 +193,7 @@ class Graph:
             controls=tuple(dict.fromkeys(controls)), constraints=tuple(typing.constraints),
             device=device, source=source, forward=forward,
         )  # fmt: skip
-        return self._append(node)
+        return self.append(node)
 
     def copy_node(
         self,
@@ -208,7 +209,7 @@ class Graph:
             node.types, controls=tuple(dict.fromkeys(controls)), constraints=node.constraints,
             device=node.device, source=node.source, forward=node.forward,
         )  # fmt: skip
-        return self._append(copied)
+        return self.append(copied)
 
     def node(self, name: str) -> Node:
         """The node called ``name``.
@@ -244,8 +245,8 @@ class Graph:
 
     def fresh_symbol(self) -> Expression:
         """A size that equals no other: what ``None`` in a shape means."""
-        self._symbol_count += 1
-        return symbol(f"_{self._symbol_count}")
+        self.symbol_count += 1
+        return symbol(f"_{self.symbol_count}")
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """For each tensor, the nodes that take it, in order and once per use."""
@@ -255,7 +256,12 @@ class Graph:
                 found.setdefault(tensor, []).append(node)
         return found
 
-    def _append(self, node: Node) -> Node:
+    def append(self, node: Node) -> Node:
+        """Append a node that was made for this graph, as a reader of texts does.
+
+        Raises:
+            GraphError: its name is taken.
+        """
         if node.name in self._by_name:
             raise GraphError(f"the graph has two nodes called {node.name!r}")
         self._nodes.append(node)

@@ -6,12 +6,13 @@ Texts come from files and from other processes: whatever is in them, a reader ra
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from graphc.ir.dims import Atom, Dim, Expression, Monomial, Quotient, Symbol
+from graphc.ir.dims import Atom, Dim, Expression, Monomial, Quotient, Symbol, symbol
 from graphc.ir.dtypes import DTYPES, DType
 from graphc.ir.errors import ParseError
 from graphc.ir.types import TensorType
@@ -22,7 +23,7 @@ _TOKEN = re.compile(
     r"""
     -?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|inf\b|nan\b(?:\(0x[0-9a-f]{1,16}\))?)  # numbers
     | "(?:[^"\\]|\\.)*"                                                     # strings
-    | %[\w.\\/>-]+ | @?[A-Za-z_]\w*                                         # names
+    | %(?:[\w.\\/>-]+|"(?:[^"\\]|\\.)*") | @?[A-Za-z_]\w*                      # names
     | \+: | \.\. | -> | //                                                  # signs
     | \S
     """,
@@ -32,6 +33,7 @@ _NAN = re.compile(r"nan\((0x[0-9a-f]+)\)")
 _BOOLS = {"true": True, "false": False}
 _QUIET_NAN = 0x7FF8000000000000
 _NESTING = 60
+_TERMS = 100_000
 
 _BY_SHORT = {dtype.short: dtype for dtype in DTYPES}
 
@@ -51,9 +53,10 @@ class Line:
     def peek(self) -> str:
         return self._tokens[self._position]
 
-    def calls(self) -> bool:
-        """Whether a name and an opening bracket come next."""
-        return self._tokens[self._position + 1 : self._position + 2] == ["("]
+    def ahead(self) -> str:
+        """The token after the next."""
+        position = self._position + 1
+        return self._tokens[position] if position < len(self._tokens) else ""
 
     def next(self) -> str:
         token = self._tokens[self._position]
@@ -158,11 +161,15 @@ def read_type(line: Line) -> TensorType:
 
 def read_shape(line: Line) -> tuple[Dim, ...]:
     line.expect("[")
-    return tuple(line.listed(lambda: read_dim(line), "]"))
+    shape = tuple(line.listed(lambda: read_dim(line), "]"))
+    terms = math.prod(len(dim.terms) for dim in shape if isinstance(dim, Expression))
+    return shape if terms <= _TERMS else line.fail("the number of elements has too many terms")
 
 
 def read_dim(line: Line) -> Dim:
     """A size as ``str`` prints it: a sum of products of numbers, symbols and quotients."""
+    if line.ahead() in (",", "]"):
+        return line.integer() if line.peek().isdecimal() else symbol(line.word())
     terms: dict[Monomial, int] = {}
     sign = 1
     while True:

@@ -110,7 +110,7 @@ class OperationReader(ABC, Generic[E]):
             line.expect(")")
             return inner
         token = line.peek()
-        if token not in SCALAR_OPS or not line.calls():
+        if token not in SCALAR_OPS or line.ahead() != "(":
             return self.atom(line)
         line.expect(token, "(")
         if token in CONVERSIONS:
