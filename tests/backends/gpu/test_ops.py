@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph, Node
 from graphc.ir.scope import graph_scope
 from tests.backends.gpu.emulation import EmulatedModule, build
-from tests.backends.gpu.launching import ARCHS
+from tests.backends.gpu.launching import ARCHS, is_interpreted
 from tests.ops.cases import CASES, Case, all_cases
 from tests.ops.evaluate import close
 
@@ -28,7 +27,6 @@ NO_SCHEDULE = {"scatter_add"}
 """Ops that no GPU schedule takes, whatever their attributes."""
 NO_FUNCTION = {"sin", "cos", "random_normal"}
 """Ops of functions that loops does not expand yet."""
-INTERPRETED_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Trial:
         grid, threads = self.cuda.geometry.grid(sizes), self.cuda.geometry.threads
         if all(grid):
             module.launch(self.cuda.name, grid, threads, arguments, order)
-        if math.prod(grid) * threads <= INTERPRETED_THREADS:
+        if is_interpreted(self.function, sizes):
             assert run(self.function, copies, sizes) % 2**64 == status[0]
             for emulated, interpreted in zip(results, copies[len(inputs) :], strict=True):
                 np.testing.assert_array_equal(emulated, interpreted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +32,10 @@ from graphc.backends.loops.ir import (
     ValueType,
     Var,
 )
+from graphc.backends.loops.parse import parse_function
 from graphc.ir.dtypes import bool_, float32, int32, int64
 from graphc.ir.errors import CompileError
+from tests.backends.gpu.kernels import normal
 from tests.backends.gpu.launching import run_everywhere
 
 WARPS = 4
@@ -90,6 +94,15 @@ def test_block_reduction_with_symbolic_sizes(rows: int, columns: int, order: int
     x = np.random.default_rng(columns).standard_normal((rows, columns)).astype(np.float32)
     y = np.full(rows, np.nan, np.float32)
     assert run_everywhere(row_sum(), [x, y], {"rows": rows, "n$0": columns}, order) == STATUS_OK
+    np.testing.assert_array_equal(y, row_sum_reference(x))
+
+
+@pytest.mark.gxx
+def test_block_reduction_of_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "loops-on-paper.md").read_text()
+    (shown,) = re.findall(r"```loops\n(function row_sums\(.*?)```", text, flags=re.DOTALL)
+    x, y = normal(1, (3, 333)), np.zeros(3, np.float32)
+    run_everywhere(parse_function(shown), [x, y], {"rows": 3, "cols": 333})
     np.testing.assert_array_equal(y, row_sum_reference(x))
 
 
