@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from graphc.passes.fusion.roles import Facts, Frame
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What nest of loops a group is."""
 
     MAP = auto()

@@ -8,7 +8,6 @@ every stage of it reads an earlier one at its own place, or is written into its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from graphc.passes.fusion.group import Group, Joining, Kind
 from graphc.passes.fusion.levels import Levels
@@ -22,28 +21,27 @@ Answer = Joining | str
 """A string is the reason of a refusal."""
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """Node ``n`` would like to join ``group``, whose members take it at ``uses``.
 
-    ``exposed``: others need it as well.
+    ``exposed``: others need it as well. ``places``: where the members read it.
     """
 
-    n: int
-    group: Group
-    uses: Sequence[tuple[int, int]]
-    exposed: bool
-    facts: Facts
-    levels: Levels
+    __slots__ = ("exposed", "facts", "group", "levels", "n", "places", "uses")
 
-    @property
-    def places(self) -> set[Place]:
-        return {self.facts.place(c, position) for c, position in self.uses}
+    def __init__(
+        self, n: int, group: Group, uses: Sequence[tuple[int, int]], exposed: bool,
+        facts: Facts, levels: Levels,
+    ) -> None:  # fmt: skip
+        self.n, self.group, self.uses, self.exposed = n, group, uses, exposed
+        self.facts, self.levels = facts, levels
+        self.places = {facts.place(c, position) for c, position in uses}
 
     @property
     def feeds(self) -> int:
         """The topmost pass of the group that the node would lead to."""
-        return max(self.group.feeds.get(c, 0) for c, _ in self.uses)
+        known = self.group.feeds
+        return max([known.get(c, 0) for c, _ in self.uses]) if known else 0
 
     @property
     def own_frame(self) -> Frame:

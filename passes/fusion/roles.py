@@ -7,7 +7,7 @@ walked by the same loops.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph, Node
@@ -17,7 +17,7 @@ from graphc.passes.rules.application import frame
 Frame = tuple[Dim, ...]
 
 
-class Role(Enum):
+class Role(IntEnum):
     """What kind of loops an op is."""
 
     SOURCE = auto()
@@ -36,7 +36,7 @@ class Role(Enum):
     """Anything else, known or not."""
 
 
-class Place(Enum):
+class Place(IntEnum):
     """Where a consumer reads an operand, compared with where it is."""
 
     SAME = auto()

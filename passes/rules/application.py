@@ -51,10 +51,11 @@ Rule: TypeAlias = Callable[[Application], "Operand | Without | None"]
 """The rewritten application, or one of its operands; None: the rule does not apply."""
 
 
-def made_by(operand: Operand, *ops: str) -> bool:
-    """Whether one of ``ops`` makes the operand."""
-    name = operand.op if isinstance(operand, Application) else operand.node.op.name
-    return name in ops
+def made_by(operand: Operand, op: str) -> bool:
+    """Whether ``op`` makes the operand."""
+    if isinstance(operand, Application):
+        return operand.op == op
+    return operand.node.op.name == op
 
 
 def inputs_of(operand: Operand) -> tuple[Operand, ...]:
@@ -86,7 +87,7 @@ def number(value: Any, of: Operand) -> Application:
 
 def uniform(operand: Operand) -> Any:
     """The number that every element of ``operand`` is; None if that is not known."""
-    while made_by(operand, "broadcast_to", "reshape"):
+    while made_by(operand, "broadcast_to") or made_by(operand, "reshape"):
         (operand,) = inputs_of(operand)
     if not made_by(operand, "constant"):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from graphc.ir.dims import Shape
 from graphc.ir.types import TensorType
 from graphc.passes.rules.application import (
     Application,
@@ -25,6 +26,8 @@ _CHECKED = frozenset({"floordiv", "mod"})
 
 def narrow(x: Application) -> Operand | None:
     """An elementwise op repeats its operands itself; repeated elements are computed once."""
+    if not any(made_by(operand, "broadcast_to") for operand in x.inputs):
+        return None
     inputs = list(x.inputs)
     for position, operand in enumerate(inputs):
         if made_by(operand, "broadcast_to"):
@@ -36,15 +39,15 @@ def narrow(x: Application) -> Operand | None:
     return None if x.op in _CHECKED else _repeated_result(x)
 
 
-def _common_shape(operands: list[Operand]) -> object:
+def _common_shape(operands: list[Operand]) -> Shape | None:
     return broadcast(tuple(operand.type.shape for operand in operands))
 
 
 def _repeated_result(x: Application) -> Operand | None:
     """The op on what its operands repeat, then the repetition."""
     inner = [inputs_of(i)[0] if made_by(i, "broadcast_to") else i for i in x.inputs]
-    shape = broadcast(tuple(operand.type.shape for operand in inner))
-    if shape is None or shape == x.shape or not any(made_by(i, "broadcast_to") for i in x.inputs):
+    shape = _common_shape(inner)
+    if shape is None or shape == x.shape:
         return None
     small = Application(x.op, tuple(inner), x.attrs, TensorType(x.type.dtype, shape))
     return shaped("broadcast_to", small, x.shape)
