@@ -152,6 +152,28 @@ def test_carried_values_that_change_places() -> None:
 
 
 @pytest.mark.gxx
+def test_shuffles_of_every_lane() -> None:
+    down, across, odd = Buffer("down", int64), Buffer("across", int64), Buffer("odd", bool_)
+    emit = Emitter()
+    with emit.loop(0, 64, kind="thread") as thread:
+        i = thread.index
+        values = {
+            down: Intrinsic("warp_shuffle_down", (i, build.const(3)), I64),
+            across: Intrinsic("warp_shuffle_xor", (i, build.const(5)), I64),
+        }
+        is_odd = emit.op("eq", emit.op("mod", i, build.const(2)), build.const(1))
+        values[odd] = Intrinsic("warp_shuffle_xor", (is_odd, build.const(1)), is_odd.type)
+        for buffer, value in values.items():
+            emit.store(buffer, i, emit.let(value))
+    results = [np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, bool)]
+    run_everywhere(one_thread(*emit.block, buffers=(down, across, odd)), results, order=4)
+    lanes = np.arange(64)
+    np.testing.assert_array_equal(results[0], np.where(lanes % 32 < 29, lanes + 3, lanes))
+    np.testing.assert_array_equal(results[1], lanes ^ 5)
+    np.testing.assert_array_equal(results[2], lanes % 2 == 0)
+
+
+@pytest.mark.gxx
 def test_guard_reports_the_smallest_code_and_position() -> None:
     x = Buffer("x", int32)
     emit = Emitter()
