@@ -54,7 +54,5 @@ def call(
     if parallel is not None:
         context = np.array([parallel.parallel_address, parallel.address], np.uint64)
     pool = context.ctypes.data if context is not None else None
-    _PROTOTYPE(kernel.address)(
-        buffers.ctypes.data, numbers.ctypes.data, pool, status.ctypes.data
-    )
+    _PROTOTYPE(kernel.address)(buffers.ctypes.data, numbers.ctypes.data, pool, status.ctypes.data)
     return int(status[0])

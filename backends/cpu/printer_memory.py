@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from graphc.backends.cpu.printer_facts import Facts, Value
-from graphc.backends.cpu.printer_types import element, memory_type, splat, suffix, value_type, vector
+from graphc.backends.cpu.printer_types import (
+    element,
+    memory_type,
+    splat,
+    suffix,
+    value_type,
+    vector,
+)
 from graphc.backends.cpu.printer_writer import Writer
 from graphc.backends.loops.ir import Buffer, Load, Store, ValueType
 

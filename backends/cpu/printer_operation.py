@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ class Operation:
 
     def may_be_nan(self, position: int) -> bool:
         value = self.constant(position)
-        return value is None or bool(value != value)
+        return value is None or math.isnan(value)
 
     def select(self, condition: str, a: str, b: str) -> str:
         """``a`` where ``condition`` holds, else ``b``, of the operands' type."""
@@ -81,7 +82,7 @@ class Operation:
 
     def call(self, name: str, *texts: str, tail: str = "") -> str:
         """The intrinsic ``llvm.name`` over values of the operands' type."""
-        types = [self.type] * len(texts) + ([tail.split()[0]] if tail else [])
+        types = [self.type] * len(texts) + ([tail.split(maxsplit=1)[0]] if tail else [])
         arguments = [f"{self.type} {text}" for text in texts] + ([tail] if tail else [])
         full = f"llvm.{name}.{suffix(element(self.dtype), self.lanes)}"
         return self.writer.call(full, self.type, ", ".join(types), ", ".join(arguments))
