@@ -178,6 +178,15 @@ def symbols_of(dim: Dim) -> frozenset[str]:
     return frozenset().union(*(a.symbols() for monomial, _ in dim.terms for a in monomial))
 
 
+def symbol_name(dim: Dim) -> str | None:
+    """The name of a dimension that is one symbol and nothing else."""
+    if isinstance(dim, Expression) and len(dim.terms) == 1:
+        ((monomial, factor),) = dim.terms
+        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0].name
+    return None
+
+
 def product(dims: Shape) -> Dim:
     """The number of elements of a shape."""
     total: Dim = 1

@@ -49,15 +49,15 @@ def verify(graph: Graph) -> None:
 
 
 def violation(graph: Graph) -> Violation | None:
-    """The first rule that ``graph`` breaks, if it breaks one."""
+    """A rule that ``graph`` breaks, if it breaks one; that of the innermost graph first."""
     graphs = [graph]
-    while graphs:
-        inner = graphs.pop()
+    for outer in graphs:
+        for node in outer.nodes:
+            graphs += [value for value in node.attrs.values() if isinstance(value, Graph)]
+    for inner in reversed(graphs):
         found = _of_nodes(inner) or _of_ends(inner)
         if found is not None:
             return found
-        for node in inner.nodes:
-            graphs += [value for value in node.attrs.values() if isinstance(value, Graph)]
     return None
 
 

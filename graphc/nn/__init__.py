@@ -15,7 +15,7 @@ from graphc.ops.cross_entropy import (
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
-from graphc.ops.softmax import log_softmax, softmax
+from graphc.ops.normalization import log_softmax, softmax
 from graphc.ops.transcendental import sigmoid, tanh
 
 __all__ = [

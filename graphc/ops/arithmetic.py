@@ -12,12 +12,31 @@ from graphc.ir.errors import DataError
 from graphc.ir.graph import Tensor
 from graphc.ir.op import register
 from graphc.ir.operators import TensorLike
-from graphc.ops.convert import convert, convert_all
+from graphc.ops.coercion import convert, convert_all
 from graphc.ops.emit import emit
 from graphc.ops.pointwise import FLOATS, INTEGERS, Binary, Unary, binary, unary
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = [
+    "abs",
+    "add",
+    "floordiv",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "negative",
+    "reciprocal",
+    "relu",
+    "rsqrt",
+    "sign",
+    "sqrt",
+    "square",
+    "subtract",
+    "truediv",
+]
 
 DIVISION_BY_ZERO = "integer division by zero"
 

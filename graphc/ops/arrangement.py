@@ -14,12 +14,14 @@ from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
-from graphc.ops.convert import convert, to_shape
+from graphc.ops.coercion import convert, to_shape
 from graphc.ops.emit import emit, reshaped, unbroadcast
 from graphc.ops.pointwise import static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["broadcast_to", "tile", "transpose"]
 
 
 class Arrangement(Op):

@@ -15,9 +15,25 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert, convert_all
+from graphc.ops.coercion import convert, convert_all
 from graphc.ops.emit import emit, unbroadcast
 from graphc.ops.pointwise import ALL, BOOLS, FLOATS, Binary, Pointwise, Unary, binary, unary
+
+__all__ = [
+    "equal",
+    "greater",
+    "greater_equal",
+    "is_finite",
+    "is_nan",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "not_equal",
+    "where",
+]
 
 
 class _Comparison(Binary):

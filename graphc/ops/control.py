@@ -10,11 +10,13 @@ from graphc.ir.graph import Node, Tensor, TensorLike
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.scope import control_dependencies, create, name_scope
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["group", "no_op", "tuple"]
 
 
 @register

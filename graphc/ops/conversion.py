@@ -15,9 +15,11 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit
 from graphc.ops.pointwise import ALL, FLOATS, Unary, unary
+
+__all__ = ["cast", "ceil", "floor", "round"]
 
 
 class _Rounding(Unary):

@@ -16,13 +16,15 @@ from graphc.ir.op import Op, Typing, register
 from graphc.ir.scope import create, name_scope
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit, reshaped
+from graphc.ops.normalization import Along, log_softmax_numpy, sum_along, through_softmax
 from graphc.ops.pointwise import FLOATS, dtype_names
-from graphc.ops.softmax import Along, log_softmax_numpy, sum_along, through_softmax
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["softmax_cross_entropy_with_logits", "sparse_softmax_cross_entropy_with_logits"]
 
 LABEL_RANGE = "label out of range: it must be at least 0 and less than the number of classes"
 

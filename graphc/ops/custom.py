@@ -16,6 +16,8 @@ from graphc.ops.emit import zeros_of
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
 
+__all__ = ["custom_values"]
+
 GradientFunction = Callable[..., Tensor | Sequence[Tensor | None] | None]
 """Takes the gradient of each result, gives one for each argument."""
 

@@ -15,12 +15,14 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert, to_array, to_shape
+from graphc.ops.coercion import convert, to_array, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import INTEGERS, NUMBERS, static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["gather", "one_hot"]
 
 OUT_OF_RANGE = "index out of range"
 

@@ -18,12 +18,14 @@ from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.convert import convert, to_axis, to_shape
+from graphc.ops.coercion import convert, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["reverse", "slice", "strided_slice"]
 
 
 @register

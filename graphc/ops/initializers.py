@@ -18,6 +18,18 @@ from graphc.ops.random import random_normal, random_uniform
 from graphc.ops.source import constant, fill, ones, zeros
 from graphc.ops.variables import Variable, global_variables
 
+__all__ = [
+    "constant_initializer",
+    "global_variables_initializer",
+    "glorot_uniform_initializer",
+    "he_normal_initializer",
+    "ones_initializer",
+    "random_normal_initializer",
+    "random_uniform_initializer",
+    "variables_initializer",
+    "zeros_initializer",
+]
+
 Initializer = Callable[[Shape, Any], Tensor]
 """Takes a shape and a dtype; any function will do."""
 

@@ -18,12 +18,14 @@ from graphc.ir.scope import create
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.convert import convert, convert_all, to_array, to_axis, to_shape
+from graphc.ops.coercion import convert, convert_all, to_array, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped, zeros_of
 from graphc.ops.pointwise import static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["concat", "pad", "split", "stack", "unstack"]
 
 
 @register

@@ -16,12 +16,14 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert_all
+from graphc.ops.coercion import convert_all
 from graphc.ops.emit import emit, reshaped, unbroadcast
 from graphc.ops.pointwise import NUMBERS, dtype_names
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["matmul"]
 
 
 @register

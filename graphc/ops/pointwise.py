@@ -13,7 +13,7 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert, convert_all
+from graphc.ops.coercion import convert, convert_all
 from graphc.ops.emit import emit, unbroadcast
 
 if TYPE_CHECKING:

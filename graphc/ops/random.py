@@ -30,12 +30,14 @@ from graphc.ir.scope import (
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType
 from graphc.ops.arithmetic import add, multiply
-from graphc.ops.convert import convert, to_shape
+from graphc.ops.coercion import convert, to_shape
 from graphc.ops.philox import halves, philox, philox_numpy
 from graphc.ops.pointwise import FLOATS
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["random_normal", "random_uniform", "set_random_seed"]
 
 COUNTER = "random/counter"
 _ADVANCE = "random/advance"

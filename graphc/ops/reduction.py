@@ -15,12 +15,24 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit, emit_size, reshaped
 from graphc.ops.pointwise import BOOLS, NUMBERS, dtype_names
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = [
+    "argmax",
+    "argmin",
+    "reduce_all",
+    "reduce_any",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_sum",
+]
 
 Axes = int | Sequence[int] | None
 """One axis, several, or all of them."""

@@ -15,11 +15,13 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit, emit_size
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["rank", "shape", "size"]
 
 
 class _Measure(Op):

@@ -18,11 +18,13 @@ from graphc.ir.operators import TensorLike
 from graphc.ir.scope import get_default_graph
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert, to_array, to_shape
+from graphc.ops.coercion import convert, to_array, to_shape
 from graphc.ops.emit import emit
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["constant", "fill", "ones", "ones_like", "placeholder", "range", "zeros", "zeros_like"]
 
 
 @register

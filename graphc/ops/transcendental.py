@@ -10,9 +10,11 @@ import numpy as np
 from graphc.ir.graph import Tensor
 from graphc.ir.op import register
 from graphc.ir.operators import TensorLike
-from graphc.ops.convert import convert, convert_all
+from graphc.ops.coercion import convert, convert_all
 from graphc.ops.emit import emit
 from graphc.ops.pointwise import FLOATS, Binary, Pointwise, Unary, unary
+
+__all__ = ["cos", "erf", "exp", "expm1", "log", "log1p", "pow", "sigmoid", "sin", "tanh"]
 
 
 class _Accurate(Pointwise):

@@ -22,9 +22,11 @@ from graphc.ir.scope import (
     variables_scope,
 )
 from graphc.ir.source import located, user_source
-from graphc.ops.convert import to_shape
+from graphc.ops.coercion import to_shape
 from graphc.ops.initializers import glorot_uniform_initializer, zeros_initializer
 from graphc.ops.variables import Variable
+
+__all__ = ["AUTO_REUSE", "get_variable", "get_variable_scope", "variable_scope"]
 
 AUTO_REUSE = Reuse.AUTO
 _STORE = "variable_store"

@@ -26,7 +26,16 @@ from graphc.ir.scope import (
     name_scope,
 )
 from graphc.ir.source import located, user_source
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
+
+__all__ = [
+    "Variable",
+    "assign",
+    "assign_add",
+    "assign_sub",
+    "global_variables",
+    "trainable_variables",
+]
 
 TRAINABLE = "trainable_variables"
 GLOBAL = "global_variables"

@@ -15,12 +15,14 @@ from graphc.ir.op import Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.convert import convert, to_axis, to_shape
+from graphc.ops.coercion import convert, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["expand_dims", "identity", "reshape", "squeeze", "stop_gradient"]
 
 
 @register

@@ -20,6 +20,8 @@ from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ops.emit import emit
 
+__all__ = ["convert"]
+
 _ALONE = {"bool": bool_, "int": int32, "uint": int32, "float": float32}
 """The dtype of a literal alone, by kind."""
 _HOLDS = {

@@ -6,7 +6,7 @@ import pytest
 import graphc.ops as gx
 from graphc.ir.dtypes import bool_, float32, float64, int32, int64
 from graphc.ir.errors import DTypeError, ShapeError
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from graphc.ir.dims import Shape
 from graphc.ir.graph import Node, Tensor, TensorLike
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.types import TensorType
-from graphc.ops.convert import convert
+from graphc.ops.coercion import convert
 from graphc.ops.emit import emit
 from graphc.ops.pointwise import FLOATS, dtype_names
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
+
+__all__ = ["log_softmax", "softmax"]
 
 
 class _Softmax(Op):
