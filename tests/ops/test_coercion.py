@@ -46,7 +46,7 @@ def test_literals_take_the_dtype_of_the_other_operand(value, other, dtype):
 def test_values_that_a_dtype_cannot_hold_are_refused(value, dtype):
     with pytest.raises(DTypeError) as caught:
         convert(value, dtype)
-    assert "test_convert.py" in str(caught.value)
+    assert "test_coercion.py" in str(caught.value)
 
 
 def test_a_float_literal_does_not_meet_an_integer_tensor():
@@ -118,4 +118,4 @@ def test_sizes_of_placeholders():
 def test_shapes_of_placeholders_that_are_refused(shape, rule):
     with pytest.raises(ShapeError, match=rule) as caught:
         gx.placeholder(float32, shape)
-    assert "test_convert.py" in str(caught.value)
+    assert "test_coercion.py" in str(caught.value)
