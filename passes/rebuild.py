@@ -102,6 +102,7 @@ class Rebuild:
         """The new graph, holding copies of all that was kept before the first change."""
         if self._new is None:
             self._new = Graph()
+            self._new.symbol_count = self.old.symbol_count
             for node in self._seen:
                 self._copy(self._new, node)
             self._seen.clear()

@@ -78,10 +78,12 @@ def is_contraction(stage: Stage) -> bool:
     if not isinstance(stage.value, Apply) or stage.value.op != "mul":
         return False
     first, second = (
-        {e.axis for e in postorder([factor]) if isinstance(e, Index)} & set(stage.axes)
-        for factor in stage.value.args
+        {e.axis for e in postorder([factor]) if isinstance(e, Index)} for factor in stage.value.args
     )
-    return bool(first - second or second - first)
+    over = set(stage.over)
+    if over and not (first & over and second & over):
+        return False  # a sum of what is scaled by one number for each row, or for all
+    return bool((first ^ second) & set(stage.axes))
 
 
 def _without_unit_axes(kernel: Kernel) -> Kernel:

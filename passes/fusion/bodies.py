@@ -86,6 +86,7 @@ class _Writer:
 
     def __init__(self, facts: Facts, units: list[Unit], copies: set[Node]) -> None:
         self.old, self.new = facts.graph, Graph()
+        self.new.symbol_count = self.old.symbol_count
         self.tensors: dict[Tensor, Tensor] = {}
         self.made: dict[Node, Node] = {}
         self.copies = copies

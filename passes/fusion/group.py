@@ -64,7 +64,8 @@ class Group:
     """How many reductions and rowwise ops there are."""
     feeds: dict[int, int] = field(default_factory=dict)
     """The number of the topmost pass that each member is, or leads to; others are left out."""
-    small: int = 0
+    small: set[int] = field(default_factory=set)
+    """Members that are computed again for each element of their readers."""
 
     def admit(self, n: int, joining: Joining, exposed: bool, feeds: int) -> None:
         """Add ``n``, which leads to pass ``feeds`` (0: to none), as ``joining`` says."""
@@ -79,7 +80,8 @@ class Group:
             self.before.add(n)
         if exposed:
             self.exposed.add(n)
-        self.small += joining.is_small
+        if joining.is_small:
+            self.small.add(n)
         self.members.append(n)
         if feeds:
             self.feeds[n] = feeds
@@ -96,7 +98,7 @@ class Group:
         """Take over the members of a group of the same kind, rank and frame."""
         self.members = sorted({*self.members, *other.members}, reverse=True)
         self.exposed |= other.exposed
-        self.small += other.small
+        self.small |= other.small
 
 
 def start(kind: Kind, n: int, rank: int, joining: Joining, facts: Facts, exposed: bool) -> Group:

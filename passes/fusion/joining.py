@@ -57,6 +57,8 @@ def ask(request: Request, limit: int) -> Answer:
     if Place.FAR in request.places:
         return "the reader takes elements from other places"
     role = request.facts.role[request.n]
+    if any(c in request.group.small for c, _ in request.uses):
+        return _small(request) if role is Role.POINTWISE else "its reader is repeated"
     return _ANSWERS[role, request.group.kind](request)
 
 
@@ -104,11 +106,14 @@ def _small(r: Request) -> Answer:
         return "it is repeated by its reader, and others need it as well"
     if not r.facts.is_cheap(r.n):
         return "it is repeated by its reader, and too dear to be computed each time"
-    if r.group.small >= MOST_SMALL:
+    if len(r.group.small) >= MOST_SMALL:
         return "too much would be repeated"
     if r.levels.own_root(r.n) is not None:
         return "it is finished with its matrix product"
-    return Joining(is_small=True)
+    before = r.group.before
+    return Joining(
+        is_small=True, is_before=any(c in before or c == r.group.anchor for c, _ in r.uses)
+    )
 
 
 def _pointwise_to_rows(r: Request) -> Answer:
@@ -135,8 +140,7 @@ def _pointwise_to_total(r: Request) -> Answer:
         assert anchor is not None
         if r.own_frame == r.facts.read_frame(anchor) and r.places == {Place.SAME}:
             return Joining(is_before=True)
-        answer = _small(r)
-        return Joining(is_before=True, is_small=True) if isinstance(answer, Joining) else answer
+        return _small(r)
     if any(inside):
         return "it is read before and behind the reduction"
     return _beside(r)
