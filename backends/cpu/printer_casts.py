@@ -162,9 +162,7 @@ def _narrow_half(op: Operation, text: str) -> str:
 
 
 _Convert = Callable[[Operation, str], str]
-_WIDEN: Mapping[DType, _Convert] = MappingProxyType(
-    {bfloat16: _widen_bfloat, float16: _widen_half}
-)
+_WIDEN: Mapping[DType, _Convert] = MappingProxyType({bfloat16: _widen_bfloat, float16: _widen_half})
 _NARROW: Mapping[DType, _Convert] = MappingProxyType(
     {bfloat16: _narrow_bfloat, float16: _narrow_half}
 )

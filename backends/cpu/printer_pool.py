@@ -66,9 +66,7 @@ def run_tasks(writer: Writer, task: Writer, record: str, stmt: For, bounds: list
     writer.begin(done)
 
 
-def _run_alone(
-    writer: Writer, name: str, record: str, tasks: str, labels: tuple[str, str]
-) -> None:
+def _run_alone(writer: Writer, name: str, record: str, tasks: str, labels: tuple[str, str]) -> None:
     alone, done = labels
     loop = writer.new_label("loop")
     writer.begin(alone)
@@ -157,4 +155,3 @@ class _Record:
             step = offset & -offset if offset else 64
             self.writer.do(f"store {type_} {text}, ptr {place}, align {min(64, step)}")
         return record
-

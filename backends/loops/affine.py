@@ -6,9 +6,10 @@ access along each axis: the change of the flat offset when the axis' index grows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
-from graphc.ir.compute.expr import Apply, Axis, Const, Expr, Index, Load, Size, postorder
+from graphc.ir.compute.expr import Apply, Axis, Const, Expr, Index, Size, postorder
 from graphc.ir.dims import Dim, Shape
 
 
@@ -51,21 +52,26 @@ def _slope(expr: Expr, slopes: Sequence[Dim | None], axis: Axis) -> Dim | None:
         return 1 if expr.axis is axis else 0
     if all(isinstance(s, int) and s == 0 for s in slopes):
         return 0
-    if isinstance(expr, Load) or not isinstance(expr, Apply) or None in slopes:
-        return None
     known = [s for s in slopes if s is not None]
-    if expr.op == "add":
-        return known[0] + known[1]
-    if expr.op == "sub":
-        return known[0] - known[1]
-    if expr.op == "neg":
-        return -known[0]
+    if not isinstance(expr, Apply) or len(known) < len(slopes):
+        return None
     if expr.op == "mul":
-        left, right = (_constant(a) for a in expr.args)
-        if left is not None:
-            return left * known[1]
-        return None if right is None else known[0] * right
-    return None
+        return _scaled(expr, known)
+    return _LINEAR[expr.op](*known) if expr.op in _LINEAR else None
+
+
+def _scaled(product: Apply, slopes: Sequence[Dim]) -> Dim | None:
+    left, right = (_constant(a) for a in product.args)
+    if left is not None:
+        return left * slopes[1]
+    return None if right is None else slopes[0] * right
+
+
+_LINEAR: dict[str, Callable[..., Dim]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "neg": operator.neg,
+}
 
 
 def _constant(expr: Expr) -> Dim | None:

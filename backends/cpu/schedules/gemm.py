@@ -20,12 +20,13 @@ from graphc.backends.cpu.schedules.gemm_blocking import Grid, Tile
 from graphc.backends.cpu.schedules.gemm_match import Contraction, Factor, count, match
 from graphc.backends.cpu.schedules.gemm_micro import Panel, Sums, Walk, sums
 from graphc.backends.cpu.schedules.gemm_pack import Packer, Strip
-from graphc.backends.cpu.schedules.nest import Work, tail_mask
+from graphc.backends.cpu.schedules.nest import tail_mask
 from graphc.backends.cpu.schedules.stages import StageEmitter
 from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter, Loop
 from graphc.backends.loops.ir import Buffer, Const, Expr
 from graphc.backends.loops.lower import Lowering, Position
+from graphc.backends.loops.merge import Work
 from graphc.ir.compute.expr import Axis, Load
 from graphc.ir.dims import Dim
 from graphc.ir.dtypes import DType

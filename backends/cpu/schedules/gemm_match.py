@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.backends.cpu.schedules.nest import Work, merge_axes
 from graphc.backends.loops import affine
 from graphc.backends.loops.lower import View
+from graphc.backends.loops.merge import Work, merge_axes
 from graphc.ir import dims
 from graphc.ir.compute.expr import Apply, Axis, Const, Expr, Guard, Index, Load, postorder
 from graphc.ir.compute.kernel import Map, Reduce

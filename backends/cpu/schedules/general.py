@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from graphc.backends.cpu.schedules import cost
 from graphc.backends.cpu.schedules.gemm import emit_product
 from graphc.backends.cpu.schedules.inplace import in_place_pairs, is_elementwise
-from graphc.backends.cpu.schedules.nest import Work, lanes_for, merge_axes, pooled, serial, vectors
+from graphc.backends.cpu.schedules.nest import lanes_for, pooled, serial, vectors
 from graphc.backends.cpu.schedules.scatter import emit_scatter
 from graphc.backends.cpu.schedules.split import emit_scalar
 from graphc.backends.cpu.schedules.stages import REDUCTION_VECTORS, StageEmitter
@@ -24,6 +24,7 @@ from graphc.backends.loops import affine, build
 from graphc.backends.loops.emit import Emitter
 from graphc.backends.loops.ir import I64, Buffer, Expr, Function, Var
 from graphc.backends.loops.lower import Lowering, Position, View, size_expr
+from graphc.backends.loops.merge import Work, merge_axes
 from graphc.backends.loops.plan import Group, Plan, is_contraction, plan
 from graphc.ir.compute.compose import loads_of
 from graphc.ir.compute.expr import Axis, Index

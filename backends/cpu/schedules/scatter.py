@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.backends.cpu.schedules.nest import Work, lanes_for, serial, vectors
+from graphc.backends.cpu.schedules.nest import lanes_for, serial, vectors
 from graphc.backends.loops import affine, build, combine
 from graphc.backends.loops.ir import Expr
 from graphc.backends.loops.lower import Lowering, Position, View
+from graphc.backends.loops.merge import Work
 from graphc.ir.compute.expr import Axis, Index
 from graphc.ir.compute.kernel import Scatter
 from graphc.ir.dims import product

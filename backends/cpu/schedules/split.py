@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from graphc.backends.cpu.schedules import cost
-from graphc.backends.cpu.schedules.nest import Work, merge_axes
 from graphc.backends.cpu.schedules.stages import StageEmitter
 from graphc.backends.loops import combine
 from graphc.backends.loops.combine import State
 from graphc.backends.loops.ir import Buffer, Expr
 from graphc.backends.loops.lower import Position
+from graphc.backends.loops.merge import Work, merge_axes
 from graphc.ir.compute.kernel import Reduce
 from graphc.ir.dims import Dim
 from graphc.ir.dtypes import DType

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.backends.cpu.schedules.nest import (
-    Work,
     lanes_for,
-    merge_axes,
     same,
     serial,
     tail_mask,
@@ -23,6 +21,7 @@ from graphc.backends.loops import affine, build, combine
 from graphc.backends.loops.combine import State
 from graphc.backends.loops.ir import Expr
 from graphc.backends.loops.lower import Lowering, Position
+from graphc.backends.loops.merge import Work, merge_axes
 from graphc.ir.compute.expr import Axis
 from graphc.ir.compute.kernel import Reduce
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from graphc.backends.cpu.schedules.nest import Work, whole_vectors
+from graphc.backends.cpu.schedules.nest import whole_vectors
 from graphc.backends.loops import affine, build
 from graphc.backends.loops.ir import Expr, Shuffle
 from graphc.backends.loops.lower import Lowering, Position
+from graphc.backends.loops.merge import Work
 from graphc.ir.compute.expr import Axis, Load, postorder, rewrite
 from graphc.ir.compute.expr import Expr as Value
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from graphc.backends.loops.emit import Emitter
 from graphc.backends.loops.ir import I64, Buffer, Expr, Function, Var
 from graphc.backends.loops.lower import Lowering, Position, View
+from graphc.backends.loops.merge import Work
 from graphc.ir import dims
-from graphc.ir.compute.expr import Axis
+from graphc.ir.compute.expr import Axis, Index
 from graphc.ir.compute.kernel import Kernel, Stage
 from graphc.ir.compute.symbols import symbols
 from graphc.ir.dims import Shape
@@ -35,12 +36,21 @@ class Frame:
     def emit(self) -> Emitter:
         return self.lowering.emit
 
-    def store(self, stage: Stage, value: Expr, at: Position) -> None:
-        """Writes the element of ``stage`` at a position, if ``stage`` is a result."""
-        index = [at.axes[axis] for axis in stage.axes]
+    def work(self, stage: Stage) -> Work:
+        """``stage`` with the index of its element."""
+        return Work(stage, tuple(map(Index, stage.axes)))
+
+    def store(self, work: Work, value: Expr, at: Position) -> None:
+        """Writes an element at a position, to every result that the stage is."""
+        index = [self.lowering.value(i, at) for i in work.index or ()]
         for name, view in self.results:
-            if name == stage.name:
+            if name == work.stage.name:
                 self.emit.store(view.buffer, self.lowering.offset(index, view.strides), value)
+
+    @property
+    def views(self) -> dict[str, View]:
+        """Everything that is read or written."""
+        return {**self.lowering.views, **dict(self.results)}
 
     def function(self) -> Function:
         """The finished function."""

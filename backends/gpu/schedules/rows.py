@@ -87,7 +87,7 @@ class _Writer:
         if stage.name in self.frame.kernel.results:
             with self.elements(axes) as loop:
                 value, at = self.element(stage, axes, loop.index)
-                self.frame.store(stage, value, at)
+                self.frame.store(self.frame.work(stage), value, at)
         self.deferred[stage.name] = stage
 
     def keep(self, stage: Stage, value: Expr) -> None:
@@ -95,7 +95,7 @@ class _Writer:
         self.frame.lowering.values[stage.name] = value
         if stage.name in self.frame.kernel.results:
             with self.frame.emit.when(self.frame.emit.op("eq", self.first(), build.const(0))):
-                self.frame.store(stage, value, self.row)
+                self.frame.store(self.frame.work(stage), value, self.row)
 
     def first(self) -> Expr:
         """The number of this thread, which is the first element that it takes."""
