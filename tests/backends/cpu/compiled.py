@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from graphc.backends.cpu.executable import aligned
 from graphc.backends.cpu.jit import compile_object, link
 from graphc.backends.cpu.kernel import CompiledKernel, call
 from graphc.backends.cpu.pool import ThreadPool
 from graphc.backends.cpu.printer import print_llvm
 from graphc.backends.cpu.symbols import undefined_symbols
 from graphc.backends.cpu.targets import runs_here, target_named
-from graphc.backends.loops.ir import Function
+from graphc.backends.loops.ir import Expr, Function, Op
 from graphc.backends.loops.program import evaluate_size
 from graphc.backends.loops.verify import verify_function
+from graphc.backends.loops.walk import map_expressions
 from graphc.ir.target import Target
 
 Array = np.ndarray[Any, Any]
@@ -54,11 +57,25 @@ def run_compiled(
     """Run ``function`` on ``arrays``, one for each buffer; its status."""
     named = {size.name: value for size, value in zip(function.sizes, sizes, strict=True)}
     workspace = [
-        np.full(max(1, evaluate_size(buffer.size, named)), 77, buffer.dtype.numpy)
+        aligned(max(1, evaluate_size(buffer.size, named)), buffer.dtype.numpy)
         for buffer in function.workspace
         if buffer.size is not None
     ]
+    for array in workspace:
+        array.fill(77)
     return call(compiled(function, target), [*arrays, *workspace], sizes, pool)
+
+
+def in_two_steps(function: Function) -> Function:
+    """`function` with the multiplications and additions that a target without fma has for it."""
+
+    def change(expr: Expr) -> Expr:
+        if not isinstance(expr, Op) or expr.op != "fma":
+            return expr
+        a, b, c = expr.args
+        return Op("add", (Op("mul", (a, b), expr.type), c), expr.type)
+
+    return replace(function, body=map_expressions(function.body, change))
 
 
 def equal_bits(found: Array, expected: Array) -> Array:
