@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from graphc.backends.cpu.executable import aligned
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import StateError
 from graphc.ir.types import TensorType
@@ -28,7 +29,8 @@ class VariableStore:
         shape = tuple(evaluate(dim, {}) for dim in type_.shape)
         found = self.arrays.get(name)
         if found is None:
-            found = np.empty(shape, type_.dtype.numpy)
+            # NumPy's own large arrays begin in the middle of a cache line.
+            found = aligned(math.prod(shape), type_.dtype.numpy).reshape(shape)
             self.arrays[name] = found
         elif found.shape != shape or found.dtype != type_.dtype.numpy:
             raise StateError(
