@@ -126,6 +126,8 @@ def _pointwise_to_rows(r: Request) -> Answer:
         return _small(r)
     if r.exposed and (not r.feeds or r.feeds != r.group.passes):
         return "others need it, and the rows do not begin with it"
+    if r.exposed and not r.levels.is_dear[r.n]:
+        return "others need it, and each pass over the rows would compute it again"
     return Joining()
 
 

@@ -37,11 +37,11 @@ class Levels:
             self._set_height(n, epilogues)
         for n in reversed(range(count)):
             self._set_level(n)
+        self.is_dear = [False] * count
+        """Whether ``n`` and the elementwise work behind it are too much to be computed twice."""
         for n in range(count):
             if facts.role[n] in _ELEMENTS:
-                self.is_free[n] = all(
-                    self.is_stored(o, n) or self.is_free[o] for o in facts.operands[n]
-                )
+                self._set_origin_kinds(n)
 
     def is_stored(self, operand: int, n: int) -> bool:
         """Whether ``operand`` certainly lies in memory when its reader ``n`` is computed."""
@@ -79,6 +79,12 @@ class Levels:
             found = o if role is Role.PRODUCT else self.root[o]
             if epilogues and found is not None and self._height[o] == self._height[n]:
                 self.root[n] = found if self.root[n] is None else max(found, self.root[n] or 0)
+
+    def _set_origin_kinds(self, n: int) -> None:
+        facts = self.facts
+        computed = [o for o in facts.operands[n] if not self.is_stored(o, n)]
+        self.is_free[n] = all(self.is_free[o] for o in computed)
+        self.is_dear[n] = not facts.is_cheap(n) or any(self.is_dear[o] for o in computed)
 
     def _set_level(self, n: int) -> None:
         facts, level = self.facts, self._level

@@ -164,10 +164,14 @@ def _pointwise(stage: Map, reader: Stage, load: Load) -> bool:
         isinstance(reader, Map)
         and reader.shape == stage.shape
         and all(
-            isinstance(i, Index) and i.axis is axis
+            (isinstance(i, Index) and i.axis is axis) or (axis.extent == 1 and _is_zero(i))
             for i, axis in zip(load.index, reader.axes, strict=True)
         )
     )
+
+
+def _is_zero(index: Expr) -> bool:
+    return isinstance(index, Const) and bool(index.value == 0)
 
 
 def _reads_once(reader: Stage, load: Load) -> bool:
