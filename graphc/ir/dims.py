@@ -213,14 +213,22 @@ def provably_at_least(dim: Dim, bound: int) -> bool:
 
 
 def _sign_bounds(dim: Expression) -> tuple[int | None, int | None]:
-    """Constant bounds of a polynomial whose atoms are at least 0 (None: not bounded so)."""
+    """Constant bounds of a polynomial by the signs of its terms (None: not bounded so)."""
     constant, signs = 0, set()
     for monomial, factor in dim.terms:
+        if not all(map(_never_negative, monomial)):
+            return None, None
         if monomial:
             signs.add(factor > 0)
         else:
             constant = factor
     return (None if False in signs else constant), (None if True in signs else constant)
+
+
+def _never_negative(atom: Atom) -> bool:
+    if isinstance(atom, Symbol) or atom.remainder:
+        return True
+    return provably_at_least(atom.dividend, 0)
 
 
 def _terms(dim: Dim) -> dict[Monomial, int]:

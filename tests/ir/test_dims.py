@@ -113,6 +113,10 @@ def test_what_is_proved() -> None:
     assert provably_at_least(n * m + 2, 2)
     assert not provably_at_least(n - m, 0)
     assert not provably_at_least(n + 1, 2)
+    assert provably_at_least(n // 3 + 1, 1)
+    assert provably_at_least((n - 5) % 3, 0)
+    assert not provably_at_least((n - 5) // 3, 0)
+    assert not provably_unequal(-1, -1 // (n + 1))
 
 
 @pytest.mark.parametrize(
