@@ -68,14 +68,18 @@ class _Grouping:
         if role not in _GROUPED:
             self.rank[n] = top + 1
             return
+        repeats = alone < 0 and len(uses) > 1 and _repeats_one_operand(self.facts, n)
+        if repeats and self._copy(n, uses):
+            return
         highest = [group for group in uses if group.rank == top]
         joined = alone < top and (
             self._join(n, uses, highest, exposed=alone >= 0)
             if len(highest) == 1
             else self._join_all(n, uses, highest, exposed=alone >= 0)
         )
-        if not joined and not self._copy(n, uses, alone):
-            self._start(n, top + 1)
+        if joined or (alone < 0 and self._is_better_copied(n) and self._copy(n, uses)):
+            return
+        self._start(n, top + 1)
 
     def _uses(self, n: int) -> tuple[dict[Group, list[tuple[int, int]]], int, int]:
         """The uses of ``n`` by group, the highest rank among others that need it, and of all.
@@ -98,13 +102,20 @@ class _Grouping:
         self, n: int, uses: dict[Group, list[tuple[int, int]]], highest: list[Group], exposed: bool
     ) -> bool:
         (group,) = highest
-        request = self._request(n, group, uses[group], exposed or len(uses) > 1)
+        request = self._request(n, group, uses[group], exposed=exposed or len(uses) > 1)
         return self._admit(request)
 
     def _request(
-        self, n: int, group: Group, uses: Sequence[tuple[int, int]], exposed: bool
+        self,
+        n: int,
+        group: Group,
+        uses: Sequence[tuple[int, int]],
+        *,
+        exposed: bool = False,
+        copied: bool = False,
     ) -> Request:
-        return Request(n, group, uses, exposed, self.facts, self.levels)
+        facts, levels = self.facts, self.levels
+        return Request(n, group, uses, facts, levels, exposed=exposed, copied=copied)
 
     def _admit(self, request: Request) -> bool:
         answer = ask(request, self.options.limit)
@@ -128,13 +139,13 @@ class _Grouping:
         if 1 + sum(len(g.members) for g in highest) > self.options.limit:
             return False
         others = exposed or len(uses) > len(highest)
-        requests = [self._request(n, g, uses[g], others) for g in highest]
+        requests = [self._request(n, g, uses[g], exposed=others) for g in highest]
         answers = [ask(request, self.options.limit) for request in requests]
         if any(answer != Joining() for answer in answers):
             return False
         for group in highest[1:]:
             self._merge(highest[0], group)
-        self._enter(self._request(n, highest[0], uses[highest[0]], others), Joining())
+        self._enter(self._request(n, highest[0], uses[highest[0]], exposed=others), Joining())
         return True
 
     def _merge(self, group: Group, other: Group) -> None:
@@ -143,14 +154,16 @@ class _Grouping:
             owners = (group if owner is other else owner for owner in self.owners[n])
             self.owners[n] = tuple(dict.fromkeys(owners))
 
-    def _copy(self, n: int, uses: dict[Group, list[tuple[int, int]]], alone: int) -> bool:
+    def _is_better_copied(self, n: int) -> bool:
+        """Whether ``n`` follows from little that is stored anyway."""
+        stored = self.levels.has_stored_operands(n)
+        return stored and len(_large_operands(self.facts, n)) <= 2
+
+    def _copy(self, n: int, uses: dict[Group, list[tuple[int, int]]]) -> bool:
         """Compute ``n`` in every group that takes it, and store it nowhere."""
-        facts = self.facts
-        if alone >= 0 or not 1 <= len(uses) <= MOST_COPIES or not facts.is_cheap(n):
+        if not 1 <= len(uses) <= MOST_COPIES or not self.facts.is_cheap(n):
             return False
-        if not self.levels.has_stored_operands(n) or _large_operands(facts, n) > 2:
-            return False
-        requests = [self._request(n, group, taken, False) for group, taken in uses.items()]
+        requests = [self._request(n, group, taken, copied=True) for group, taken in uses.items()]
         answers = [ask(request, self.options.limit) for request in requests]
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, str):
@@ -220,5 +233,15 @@ def _are_alike(a: Group, b: Group) -> bool:
     return a.kind is Kind.MAP and own == (b.kind, b.rank, b.frame, b.device, b.root)
 
 
-def _large_operands(facts: Facts, n: int) -> int:
-    return len({o for o in facts.operands[n] if facts.frame[o]})
+def _large_operands(facts: Facts, n: int) -> set[int]:
+    return {o for o in facts.operands[n] if facts.frame[o]}
+
+
+def _repeats_one_operand(facts: Facts, n: int) -> bool:
+    """Whether storing what ``n`` is computed from takes no more memory than storing ``n``."""
+    large = _large_operands(facts, n)
+    if len(large) != 1:
+        return False
+    (operand,) = large
+    own, read = (facts.nodes[i].outputs[0].dtype.size for i in (n, operand))
+    return read <= own and facts.frame[operand] == facts.frame[n]

@@ -24,16 +24,25 @@ Answer = Joining | str
 class Request:
     """Node ``n`` would like to join ``group``, whose members take it at ``uses``.
 
-    ``exposed``: others need it as well. ``places``: where the members read it.
+    ``exposed``: others need it as well. ``copied``: others compute it themselves. ``places``:
+    where the members read it.
     """
 
-    __slots__ = ("exposed", "facts", "group", "levels", "n", "places", "uses")
+    __slots__ = ("copied", "exposed", "facts", "group", "levels", "n", "places", "uses")
 
     def __init__(
-        self, n: int, group: Group, uses: Sequence[tuple[int, int]], exposed: bool,
-        facts: Facts, levels: Levels,
-    ) -> None:  # fmt: skip
-        self.n, self.group, self.uses, self.exposed = n, group, uses, exposed
+        self,
+        n: int,
+        group: Group,
+        uses: Sequence[tuple[int, int]],
+        facts: Facts,
+        levels: Levels,
+        *,
+        exposed: bool = False,
+        copied: bool = False,
+    ) -> None:
+        self.n, self.group, self.uses = n, group, uses
+        self.exposed, self.copied = exposed, copied
         self.facts, self.levels = facts, levels
         self.places = {facts.place(c, position) for c, position in uses}
 
@@ -42,6 +51,12 @@ class Request:
         """The topmost pass of the group that the node would lead to."""
         known = self.group.feeds
         return max([known.get(c, 0) for c, _ in self.uses]) if known else 0
+
+    @property
+    def own_root(self) -> int | None:
+        """The matrix product that ``n`` should be computed with; a copy goes with its reader."""
+        root = self.levels.own_root(self.n)
+        return None if self.copied and root != self.group.root else root
 
     @property
     def own_frame(self) -> Frame:
@@ -80,7 +95,7 @@ def _continues_rows(r: Request) -> bool:
 
 def _by_root(r: Request) -> Answer:
     """Elementwise work goes with the matrix product whose result it finishes."""
-    own, wanted = r.levels.own_root(r.n), r.group.root
+    own, wanted = r.own_root, r.group.root
     if own == wanted:
         return _unless_guarded(r) if wanted is not None else Joining()
     if own is not None:
@@ -97,7 +112,7 @@ def _unless_guarded(r: Request) -> Answer:
 
 
 def _has_no_root(r: Request) -> bool:
-    return r.levels.own_root(r.n) is None and r.group.root is None
+    return r.own_root is None and r.group.root is None
 
 
 def _small(r: Request) -> Answer:
@@ -108,7 +123,7 @@ def _small(r: Request) -> Answer:
         return "it is repeated by its reader, and too dear to be computed each time"
     if len(r.group.small) >= MOST_SMALL:
         return "too much would be repeated"
-    if r.levels.own_root(r.n) is not None:
+    if r.own_root is not None:
         return "it is finished with its matrix product"
     before = r.group.before
     return Joining(
@@ -116,8 +131,15 @@ def _small(r: Request) -> Answer:
     )
 
 
+def _is_finished_before(r: Request) -> bool:
+    """Whether ``n`` goes with its matrix product, rather than with the reduction that reads it."""
+    if r.own_root is None:
+        return False
+    return r.exposed or not r.levels.is_read_otherwise(r.n)
+
+
 def _pointwise_to_rows(r: Request) -> Answer:
-    if r.levels.own_root(r.n) is not None:
+    if _is_finished_before(r):
         return "it is finished with its matrix product"
     rows, own = r.group.frame, r.own_frame
     is_row = own == rows and r.places <= {Place.SAME, Place.ROW}
@@ -132,7 +154,7 @@ def _pointwise_to_rows(r: Request) -> Answer:
 
 
 def _pointwise_to_total(r: Request) -> Answer:
-    if r.levels.own_root(r.n) is not None:
+    if _is_finished_before(r):
         return "it is finished with its matrix product"
     if r.exposed:
         return "others need it, and the reduction is computed in another order"
@@ -158,7 +180,7 @@ def _beside(r: Request) -> Answer:
 def _pointwise_to_product(r: Request) -> Answer:
     if r.exposed:
         return "others need it, and it does not depend on the matrix product"
-    if r.levels.own_root(r.n) is not None:
+    if r.own_root is not None:
         return "it is finished with its own matrix product"
     if r.facts.can_fail(r.n):
         return "matrix products are not followed by what can fail"

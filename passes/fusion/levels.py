@@ -37,11 +37,11 @@ class Levels:
             self._set_height(n, epilogues)
         for n in reversed(range(count)):
             self._set_level(n)
-        self.is_dear = [False] * count
-        """Whether ``n`` and the elementwise work behind it are too much to be computed twice."""
+        self.is_dear = [True] * count
+        """Whether ``n`` and what is computed with it are too much to be computed twice."""
         for n in range(count):
             if facts.role[n] in _ELEMENTS:
-                self._set_origin_kinds(n)
+                self._set_costs(n)
 
     def is_stored(self, operand: int, n: int) -> bool:
         """Whether ``operand`` certainly lies in memory when its reader ``n`` is computed."""
@@ -50,6 +50,13 @@ class Levels:
 
     def has_stored_operands(self, n: int) -> bool:
         return all(self.is_stored(o, n) for o in self.facts.operands[n])
+
+    def is_read_otherwise(self, n: int) -> bool:
+        """Whether what ``n`` is computed from has to be stored for other readers in any case."""
+        uses = self.facts.uses
+        return all(
+            self.is_stored(o, n) or any(c != n for c, _ in uses[o]) for o in self.facts.operands[n]
+        )
 
     def own_root(self, n: int) -> int | None:
         """The matrix product that ``n`` should be computed with."""
@@ -80,7 +87,7 @@ class Levels:
             if epilogues and found is not None and self._height[o] == self._height[n]:
                 self.root[n] = found if self.root[n] is None else max(found, self.root[n] or 0)
 
-    def _set_origin_kinds(self, n: int) -> None:
+    def _set_costs(self, n: int) -> None:
         facts = self.facts
         computed = [o for o in facts.operands[n] if not self.is_stored(o, n)]
         self.is_free[n] = all(self.is_free[o] for o in computed)

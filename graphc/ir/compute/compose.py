@@ -81,7 +81,8 @@ def inline(kernel: Kernel) -> Kernel:
     for stage in kernel.stages:
         stage = _with_values(stage, values)
         stages.append(stage)
-        if isinstance(stage, Map) and _worth(stage, readers.get(stage.name, [])):
+        kept = stage.name in kernel.results
+        if isinstance(stage, Map) and _worth(stage, readers.get(stage.name, []), kept):
             values[stage.name] = stage
     return _pruned(replace(kernel, stages=tuple(stages)))
 
@@ -150,10 +151,11 @@ def _readers(kernel: Kernel) -> dict[str, list[tuple[Stage, Load]]]:
     return found
 
 
-def _worth(stage: Map, readers: Sequence[tuple[Stage, Load]]) -> bool:
+def _worth(stage: Map, readers: Sequence[tuple[Stage, Load]], kept: bool) -> bool:
+    """``kept``: the map is a result, which is one more use of its value."""
     if _is_cheap(stage.value):
         return True
-    if len({id(reader) for reader, _ in readers}) > 1:
+    if kept or len({id(reader) for reader, _ in readers}) > 1:
         return all(_pointwise(stage, reader, load) for reader, load in readers)
     return all(_reads_once(reader, load) for reader, load in readers)
 
