@@ -151,7 +151,11 @@ class KernelCache:
 
 @cache
 def default_cache() -> KernelCache:
-    """The cache of this process, as the environment says at its first use."""
+    """The cache of this process, as the environment says at its first use.
+
+    A child of ``fork`` makes its own: a thread that does not exist there may hold the lock.
+    """
+    os.register_at_fork(after_in_child=default_cache.cache_clear)
     disk = DiskCache(_directory()) if os.environ.get("GRAPHC_CACHE", "1") != "0" else None
     return KernelCache(disk)
 

@@ -126,7 +126,7 @@ def _alloc(writer: Writer, stmt: Alloc) -> None:
     if buffer.space not in ("thread", "register") or not isinstance(buffer.size, Const):
         raise CompileError(f"there is no CPU code for the {buffer.space} buffer {buffer.name}")
     size = buffer.size.value * buffer.dtype.size
-    if size > _MOST_BYTES:
+    if writer.stack_bytes + size > _MOST_BYTES:
         raise CompileError(f"{size} bytes of {buffer.name} are too much for a thread's stack")
     writer.pointers[buffer] = writer.allocate(size, max(64, buffer.alignment))
 

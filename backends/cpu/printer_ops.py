@@ -17,9 +17,9 @@ from graphc.backends.cpu import printer_casts
 from graphc.backends.cpu.printer_division import floordiv, mod
 from graphc.backends.cpu.printer_facts import Facts, Value, of_op
 from graphc.backends.cpu.printer_operation import Operation
-from graphc.backends.cpu.printer_types import STORED_AS_BITS, constant
+from graphc.backends.cpu.printer_types import STORED_AS_BITS
 from graphc.backends.cpu.printer_writer import Writer
-from graphc.backends.loops.ir import Const, Op
+from graphc.backends.loops.ir import Op
 from graphc.ir.dtypes import int64
 from graphc.ir.errors import CompileError
 
@@ -37,8 +37,6 @@ def write_op(writer: Writer, expr: Op, args: Sequence[Value]) -> Value:
     if write is None or (source in STORED_AS_BITS and expr.op not in _OF_BITS):
         raise CompileError(f"there is no CPU code for {expr.op} of {source.name}")
     facts = of_op(expr.op, [a.facts for a in args]) if expr.type.dtype is int64 else Facts()
-    if facts.known:
-        return Value(constant(Const(facts.shift, expr.type)), facts)
     return Value(write(Operation(writer, expr, tuple(args), facts)), facts)
 
 

@@ -468,15 +468,17 @@ def test_scratch_beyond_a_page_is_probed() -> None:
 
 @given(st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 9))
 def test_trip_counts(begin: int, end: int, step: int) -> None:
-    emit, first, last, y = Emitter(), Var("a", I64), Var("b", I64), Buffer("y", int64)
+    """Begin and end may be negative, though sizes are not."""
+    emit, a, b, y = Emitter(), Var("a", I64), Var("b", I64), Buffer("y", int64)
+    first, last = emit.sub(a, 5), emit.sub(b, 5)
     with emit.loop(first, last, step, carry=(build.const(0),)) as loop:
         loop.carry(emit.add(loop.values[0], 1))
     emit.store(y, build.const(0), loop.results[0])
     with emit.loop(first, last, step, kind="pooled") as tasks:
         emit.store(y, build.add(tasks.index, 8), tasks.index)
     found = np.full(64, -9, np.int64)
-    function = Function("f", (y,), (first, last), emit.block)
-    run_compiled(function, [found], [begin, end], target=target_here(HOST))
+    function = Function("f", (y,), (a, b), emit.block)
+    run_compiled(function, [found], [begin + 5, end + 5], target=target_here(HOST))
     expected = np.full(64, -9, np.int64)
     expected[[8 + i for i in range(begin, end, step)]] = range(begin, end, step)
     expected[0] = len(range(begin, end, step))
