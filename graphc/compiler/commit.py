@@ -173,14 +173,14 @@ def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> list[Call]:
     result: list[Call] = []
     for step, call in enumerate(calls):
         new = with_storages(call, change)
-        taken: set[int] = set()
+        placed: set[int] = set()
         for r, p in draft.kernels[call.kernel].in_place:
             old, over = new.storages[r], new.storages[p]
             dies = last[over] == step and new.storages.count(over) == 1
-            if dies and over not in taken and _can_share(draft, old, over):
+            if dies and r not in placed and _can_share(draft, old, over):
                 change[old] = over
                 last[over] = last[old]
-                taken.add(over)
+                placed.add(r)
                 new = with_storages(new, {old: over})
         result.append(new)
     return result

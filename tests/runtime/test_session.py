@@ -173,3 +173,15 @@ def test_a_closed_session_refuses():
     session.close()
     with pytest.raises(gx.GraphcError, match="closed"):
         session.run(gx.constant(1))
+
+
+def test_a_result_takes_the_memory_of_one_dying_operand_only():
+    """Both operands of the sum die there; were both overwritten, what follows would be lost."""
+    options = gx.CompileOptions(disabled_passes=frozenset({"fuse"}))
+    x = gx.placeholder(gx.float32, [None])
+    y = gx.placeholder(gx.float32, [None])
+    value = -(x * y) + (gx.maximum(x, 0.0) + gx.log1p(gx.exp(-abs(x))))
+    a = np.linspace(-2, 2, 9, dtype=np.float32)
+    with gx.Session(options=options) as session:
+        found = session.run(value, {x: a, y: a[::-1]})
+    np.testing.assert_allclose(found, np.logaddexp(0, a) - a * a[::-1], rtol=1e-5, atol=1e-6)
