@@ -93,7 +93,7 @@ class Binding:
         self._kept = (executable, variables, room)
         self._address = ctypes.addressof(self._frame)
         self._run = native_run()
-        self._parallel = _Parallel() if executable.uses_pool else None
+        self._parallel = Parallel() if executable.uses_pool else None
 
     def run(self, feeds: Sequence[int]) -> list[Array]:
         """Run on the addresses of the feeds; gives fresh arrays for the fetches.
@@ -164,7 +164,7 @@ class Binding:
                 self._storages[index] = variables[storage.name].ctypes.data
 
 
-class _Parallel:
+class Parallel:
     """The ``parallel`` argument of kernels: the process's pool, or NULL for one thread."""
 
     def __init__(self) -> None:
