@@ -12,6 +12,7 @@ from graphc.ir.graph import Graph, Node, Tensor
 
 HARD = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"), float("nan"), 1e-40, 3e38)
 CONSTANTS = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -4.0, 0.75)
+MOST_ELEMENTS = 200
 SHAPES = ((), (1,), (3,), (2, 3), (2, 1), (1, 3), (2, 3, 1), (4, 2, 3), (3, 3))
 
 
@@ -89,7 +90,7 @@ class _Maker:
             self.change()
             return
         made = self.rng.choice(_STEPS)(self, self.any())
-        if made is not None and len(made.shape) < 5 and np.prod(made.shape) < 200:
+        if made is not None and len(made.shape) < 5 and np.prod(made.shape) < MOST_ELEMENTS:
             self.tensors.append(made)
 
     def change(self) -> None:
