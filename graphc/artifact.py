@@ -3,8 +3,9 @@
 An artifact is a folder, or a zip file of one:
 
     manifest.json               names, types, sizes, targets, versions, checksums
-    graph.txt                   the graph before passes, for people and tools
-    variables.safetensors       the values of the variables
+    graph.txt                   the graph before passes: it can be compiled again
+    graph-constants.safetensors its large constants, if it has any
+    variables.safetensors       the values of all variables, those that became constants too
     NAME.h                      the C interface, with what each status word means
     NAME-<target>.o             the compiled program
     pool-<target>.o             an optional thread pool for it
@@ -21,7 +22,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Artifact:
             except zipfile.BadZipFile:
                 raise ArtifactError(f"{path} is neither a folder nor a zip file") from None
         elif not path.is_dir():
-            raise ArtifactError(f"there is no artifact at {path}")
+            raise ArtifactError(f"there is no artifact at {path}: no such file or folder")
         self.manifest = read_manifest(self._raw(MANIFEST), path)
 
     def read(self, name: str) -> bytes:
@@ -144,7 +145,7 @@ class Artifact:
     def _raw(self, name: str) -> bytes:
         try:
             return self._zip.read(name) if self._zip else (self.path / name).read_bytes()
-        except (KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+        except (KeyError, OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise ArtifactError(f"{self.path}: {name} cannot be read: {error}") from None
 
 
@@ -158,21 +159,39 @@ def write_artifact(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in files.items()
     }
-    full = Manifest(**{**_fields(manifest), "files": facts})
+    full = replace(manifest, files=facts)
     everything = {**files, MANIFEST: manifest_text(full).encode()}
     try:
-        if path.suffix == ".zip":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-                for name, data in everything.items():
-                    archive.writestr(name, data)
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            for name, data in everything.items():
-                (path / name).write_bytes(data)
+        (_write_zip if path.suffix == ".zip" else _write_folder)(path, everything)
     except OSError as error:
         raise ArtifactError(f"the artifact cannot be written to {path}: {error}") from None
     return full
+
+
+def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    """It appears complete, by a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Replaces the files of an artifact that is there, and no others."""
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        if not (path / MANIFEST).exists():
+            raise ArtifactError(f"{path} is a folder of other files; name one for the artifact")
+        old = read_manifest((path / MANIFEST).read_bytes(), path)
+        for name in (MANIFEST, *old.files):
+            (path / name).unlink(missing_ok=True)
+    for name, data in files.items():
+        (path / name).write_bytes(data)
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -202,7 +221,7 @@ def read_manifest(data: bytes, path: Path) -> Manifest:
         raise ArtifactError(f"{path}: {MANIFEST} does not match its checksum: it was changed")
     try:
         return _manifest(content)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{path}: {MANIFEST} is damaged: {error}") from None
 
 
@@ -213,11 +232,10 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     content["targets"] = tuple(TargetFiles(**t) for t in content["targets"])
     for name in ("dims", "errors"):
         content[name] = tuple(content[name])
+    for name, facts in content["files"].items():
+        if Path(name).name != name or not {"bytes", "sha256"} <= facts.keys():
+            raise ValueError(f"{name!r} is no file of an artifact")
     return Manifest(**content)
-
-
-def _fields(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -16,15 +16,16 @@ _C_TYPES = {
 }  # fmt: skip
 
 _TEMPLATE = """\
-/* {name}: compiled by graphc {version}. Include this, link {name}-TARGET.o.
+/* {name}: compiled by graphc {version}. Include this and link {name}-TARGET.o, where TARGET is
+   {targets}.
 
    A call is reentrant: it has no globals, allocates nothing and throws nothing. The caller owns
    all memory. Pointers are to dense, row-major arrays, aligned to their elements; constants and
-   workspace are aligned to 64 bytes.
+   workspace are aligned to 64 bytes. No two arrays of a call overlap.
 
-{ports}*/
-#ifndef GRAPHC_{guard}_H
-#define GRAPHC_{guard}_H
+{ports}{dims_text}*/
+#ifndef GRAPHC_{upper}_H
+#define GRAPHC_{upper}_H
 
 #include <stdint.h>
 
@@ -41,8 +42,9 @@ typedef struct {{
   void *pool;
 }} graphc_parallel;
 
-/* An optional pool, in pool-TARGET.o (needs POSIX threads): {{graphc_pool_parallel, pool}}.
-   threads counts the calling one; NULL if no thread could be started. */
+/* An optional pool, in pool-TARGET.o (needs POSIX threads). threads counts the calling one; NULL
+   if none could be started. To use it: graphc_parallel parallel = {{graphc_pool_parallel, pool}};
+   the results have the same bits for any number of threads. */
 void *graphc_pool_create(int64_t threads);
 void graphc_pool_destroy(void *pool);
 void graphc_pool_parallel(void *pool, void (*body)(void *env, int64_t task), void *env,
@@ -58,7 +60,7 @@ enum {{
 
 /* How many bytes of constants-TARGET.bin to load or map, at a multiple of 64. */
 {constants}
-/* How many bytes of workspace a call needs. dims: {dims_text}. */
+/* How many bytes of workspace a call needs. */
 int64_t {name}_workspace_size(const int64_t *dims);
 
 /* Runs the program. Returns 0, or a status word: its upper 16 bits are the number of an error
@@ -85,19 +87,38 @@ def header_text(manifest: Manifest, constant_bytes: Mapping[str, int]) -> str:
     errors = "".join(
         f"     {i}: {_comment(message)}\n" for i, message in enumerate(manifest.errors, 1)
     )
+    upper = manifest.name.upper()
     sizes = "".join(
-        f"#define {manifest.name.upper()}_CONSTANT_BYTES_{re.sub(r'[^A-Z0-9]', '_', t.upper())} "
-        f"{size}\n"
+        f"#define {upper}_CONSTANT_BYTES_{re.sub(r'[^A-Z0-9]', '_', t.upper())} {size}\n"
         for t, size in constant_bytes.items()
     )
     return _TEMPLATE.format(
-        name=manifest.name, upper=manifest.name.upper(), guard=manifest.name.upper(),
-        version=manifest.graphc, ports=ports, inputs=len(manifest.inputs),
+        name=manifest.name, upper=upper, version=manifest.graphc, ports=ports,
+        targets=", ".join(constant_bytes), inputs=len(manifest.inputs),
         outputs=len(manifest.outputs), variables=len(manifest.variables),
-        dims=len(manifest.dims), dims_text=", ".join(manifest.dims) or "none; may be NULL",
+        dims=len(manifest.dims), dims_text=_dims_text(manifest),
         errors=errors or "     This program has no errors in data.\n", constants=sizes,
         pad=" " * (len(manifest.name) + 13),
     )  # fmt: skip
+
+
+def _dims_text(manifest: Manifest) -> str:
+    """What each of the sizes is, and what callers must see to: a call does not check it."""
+    if not manifest.dims:
+        return "   dims: none, NULL may be passed\n"
+    lines = ["dims:", *(f"  [{i}] {_size(manifest, d)}" for i, d in enumerate(manifest.dims))]
+    if manifest.rules:
+        signs = {False: "==", True: ">="}
+        lines += ["the caller makes sure that:"]
+        lines += [f"  {r.left} {signs[r.at_least]} {r.right}" for r in manifest.rules]
+    return "".join(f"   {line}\n" for line in lines)
+
+
+def _size(manifest: Manifest, name: str) -> str:
+    port, axis = next(
+        (port, port.shape.index(name)) for port in manifest.inputs if name in port.shape
+    )
+    return f"{name}: axis {axis} of {_comment(port.name)}"
 
 
 def _port_lines(title: str, ports: tuple[Port, ...]) -> str:

@@ -6,19 +6,27 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from graphc.artifact import Manifest, Port, Rule, TargetFiles, write_artifact
 from graphc.backends.loops.program import Program
-from graphc.compiler import CompileOptions, Extract, compile_graph, extract, freeze
+from graphc.compiler import CompileOptions, Extract, compile_graph, freeze
 from graphc.ir.errors import ArtifactError
-from graphc.ir.graph import Tensor
+from graphc.ir.graph import Graph, Tensor
 from graphc.ir.text import print_graph
 from graphc.runtime.c_header import header_text
-from graphc.runtime.fetches import Fetches
+from graphc.runtime.deployable import (
+    GRAPH,
+    GRAPH_CONSTANTS,
+    VARIABLES,
+    Deployable,
+    bytes_of,
+    from_session,
+)
 from graphc.runtime.session import Session
+
+if TYPE_CHECKING:
+    from graphc.ir.target import Target
 
 
 def compile(  # noqa: A001, gx.compile
@@ -50,22 +58,38 @@ def compile(  # noqa: A001, gx.compile
         CompileError: a target that is not known.
         ArtifactError: a name that is none in C, or a place that cannot be written.
     """
+    deployable = from_session(session or Session(), fetches, feed_list)
+    return deploy(
+        deployable, path, name=name, targets=targets, freeze_variables=freeze_variables,
+        options=options,
+    )  # fmt: skip
+
+
+def deploy(
+    deployable: Deployable,
+    path: str | Path,
+    *,
+    name: str = "model",
+    targets: Sequence[str] = ("host",),
+    freeze_variables: bool = True,
+    options: CompileOptions | None = None,
+) -> Manifest:
+    """Write an artifact; the arguments are those of ``compile``.
+
+    Raises:
+        CompileError, ArtifactError: as ``compile``.
+    """
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise ArtifactError(f"{name!r} is no name of C functions: letters, digits, underscores")
-    session = session or Session()
-    parsed, feeds = session.parse(fetches, feed_list)
-    extracted = extract(parsed.tensors, parsed.targets, feeds)
-    values = session.values_of(extracted.graph)
+    if not targets:
+        raise ArtifactError("an artifact needs a target: host, x86-64-v3, aarch64, ...")
+    extracted = deployable.extracted
     if freeze_variables:
-        extracted = freeze(extracted, values)
-    builds = [_Build.make(extracted, name, target, options) for target in targets]
+        extracted = freeze(extracted, deployable.values)
+    builds = [_Build.make(extracted, name, target, options) for target in dict.fromkeys(targets)]
     files = {name: data for build in builds for name, data in build.files.items()}
-    program = builds[0].program
-    names = [program.storages[i].name for i in program.variables]
-    files["variables.safetensors"] = _safetensors({n: values[n] for n in names})
-    files["graph.txt"] = _graph_text(extracted, files)
-    entries = [b.entry for b in builds]
-    manifest = _manifest(name, program, feeds, parsed, entries)
+    files |= _texts(deployable)
+    manifest = _manifest(name, deployable, builds)
     header = header_text(manifest, {b.entry.name: b.constant_bytes for b in builds})
     files[f"{name}.h"] = header.encode()
     return write_artifact(Path(path), manifest, files)
@@ -84,75 +108,77 @@ class _Build:
         return len(self.files[self.entry.constants])
 
     @staticmethod
-    def make(
-        extracted: Extract, name: str, target_name: str, options: CompileOptions | None
-    ) -> _Build:
-        from graphc.backends.cpu import objects
-        from graphc.backends.cpu.executable import constant_region
+    def make(extracted: Extract, name: str, label: str, options: CompileOptions | None) -> _Build:
         from graphc.backends.cpu.targets import target_named
 
-        target = target_named(target_name)
+        target = target_named(label)
         program = compile_graph(extracted, target, options)
-        label = target_name
-        files = {
-            f"{name}-{label}.o": objects.program_object(program, name, target),
-            f"pool-{label}.o": objects.pool_object(target),
-            f"constants-{label}.bin": constant_region(program).tobytes(),
-        }
-        library = objects.link_library(
-            [files[f"{name}-{label}.o"], files[f"pool-{label}.o"]], target
-        )
-        if library is not None:
-            files[f"lib{name}-{label}.so"] = library
+        files = _target_files(program, name, label, target)
         entry = TargetFiles(
             name=label, triple=target.triple, cpu=target.cpu, features=target.features,
             object=f"{name}-{label}.o", pool=f"pool-{label}.o",
             constants=f"constants-{label}.bin",
-            library=f"lib{name}-{label}.so" if library is not None else None,
+            library=library if (library := f"lib{name}-{label}.so") in files else None,
         )  # fmt: skip
         return _Build(program, entry, files)
 
 
-def _manifest(
-    name: str,
-    program: Program,
-    feeds: Sequence[Tensor],
-    fetches: Fetches,
-    entries: Sequence[TargetFiles],
-) -> Manifest:
+def _target_files(program: Program, name: str, label: str, target: Target) -> dict[str, bytes]:
+    from graphc.backends.cpu import objects
+    from graphc.backends.cpu.executable import constant_region
+
+    code = objects.program_object(program, name, target)
+    pool = objects.pool_object(target)
+    files = {
+        f"{name}-{label}.o": code,
+        f"pool-{label}.o": pool,
+        f"constants-{label}.bin": constant_region(program).tobytes(),
+    }
+    library = objects.link_library([code, pool], target)
+    return files if library is None else {**files, f"lib{name}-{label}.so": library}
+
+
+def _texts(deployable: Deployable) -> dict[str, bytes]:
+    """The graph with its variables, from which the artifact can be compiled again."""
+    constants: dict[str, Any] = {}
+    text = print_graph(deployable.graph, constants)
+    files = {GRAPH: text.encode(), VARIABLES: bytes_of(deployable.values)}
+    return {**files, GRAPH_CONSTANTS: bytes_of(constants)} if constants else files
+
+
+def _manifest(name: str, deployable: Deployable, builds: Sequence[_Build]) -> Manifest:
     from graphc.backends.cpu.entry_ir import error_codes
 
-    storages = program.storages
+    program = builds[0].program
+    graph: Graph = deployable.graph
+    variables, errors = _variables(program), error_codes(program)
+    for build in builds[1:]:
+        if (_variables(build.program), error_codes(build.program)) != (variables, errors):
+            names = f"{builds[0].entry.name} and {build.entry.name}"
+            raise ArtifactError(f"{names} do not fit one C interface: compile each by itself")
     return Manifest(
         name=name,
-        inputs=tuple(_port(t.node.name, t) for t in feeds),
-        outputs=tuple(_port(t.name.removesuffix(":0"), t) for t in fetches.tensors),
-        variables=tuple(_port(storages[i].name, storages[i]) for i in program.variables),
+        inputs=tuple(map(_tensor_port, graph.inputs)),
+        outputs=tuple(map(_tensor_port, graph.outputs)),
+        variables=variables,
         dims=tuple(program.symbols),
         rules=tuple(
             Rule(str(c.constraint.left), str(c.constraint.right), c.constraint.at_least, c.message)
             for c in program.checks
         ),
-        errors=tuple(error.message for error in error_codes(program)),
-        targets=tuple(entries),
-        structure=fetches.structure,
+        errors=tuple(error.message for error in errors),
+        targets=tuple(build.entry for build in builds),
+        structure=deployable.structure,
     )
+
+
+def _variables(program: Program) -> tuple[Port, ...]:
+    return tuple(_port(s.name, s) for s in (program.storages[i] for i in program.variables))
+
+
+def _tensor_port(tensor: Tensor) -> Port:
+    return _port(tensor.name.removesuffix(":0"), tensor)
 
 
 def _port(name: str, of: Any) -> Port:
     return Port(name, of.type.dtype.name, tuple(map(str, of.type.shape)))
-
-
-def _safetensors(arrays: Mapping[str, Any]) -> bytes:
-    from safetensors.numpy import save
-
-    return save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-
-
-def _graph_text(extracted: Extract, files: dict[str, bytes]) -> bytes:
-    """The graph's text; its large constants go into a file of their own."""
-    constants: dict[str, Any] = {}
-    text = print_graph(extracted.graph, constants)
-    if constants:
-        files["graph-constants.safetensors"] = _safetensors(constants)
-    return text.encode()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.backends.loops.program import Program
-from graphc.ir.dims import evaluate
+from graphc.ir.dims import evaluate, symbol_name, symbols_of
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import FeedError
 from graphc.ir.graph import Tensor
@@ -51,10 +51,15 @@ def sizes_of(program: Program, feeds: Sequence[Tensor], arrays: Sequence[Array])
     Raises:
         FeedError: feeds that disagree about a size, or that break a rule of the graph.
     """
-    symbols = program.symbols
-    named = {name: arrays[feed].shape[axis] for name, (feed, axis) in symbols.items()}
+    named: dict[str, int] = {}
+    for tensor, array in zip(feeds, arrays, strict=True):
+        for dim, size in zip(tensor.type.shape, array.shape, strict=True):
+            if (name := symbol_name(dim)) is not None:
+                named.setdefault(name, size)
     for tensor, array in zip(feeds, arrays, strict=True):
         for axis, (dim, size) in enumerate(zip(tensor.type.shape, array.shape, strict=True)):
+            if not symbols_of(dim) <= named.keys():
+                continue
             expected = evaluate(dim, named)
             if expected != size:
                 raise _error(tensor, f"axis {axis} is {size}, but {dim} is {expected} here")

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.artifact import Artifact, Port
-from graphc.backends.cpu.executable import aligned
-from graphc.ir.dims import Dim, evaluate, symbol_name
+from graphc.artifact import Artifact, Manifest, Port
+from graphc.backends.cpu.executable import Parallel, aligned
+from graphc.backends.loops.program import Check, Program, Storage
+from graphc.ir.dims import Dim, evaluate
 from graphc.ir.dtypes import as_dtype
-from graphc.ir.errors import ArtifactError, DataError, FeedError, ParseError
+from graphc.ir.errors import ArtifactError, DataError, DTypeError, FeedError, ParseError
+from graphc.ir.graph import Graph, Tensor
 from graphc.ir.notation import Line, read_dim
-from graphc.ir.types import Constraint
+from graphc.ir.types import Constraint, TensorType
+from graphc.runtime.deployable import VARIABLES, read_arrays
+from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.fetches import build_structure
 
 Array = npt.NDArray[Any]
@@ -35,7 +39,8 @@ def load(path: str | Path, target: str | None = None) -> Model:
 class Model:
     """A loaded artifact: ``model(x, y)`` or ``model(images=x, labels=y)``.
 
-    ``variables`` are arrays by name, which a training step changes in place.
+    ``variables`` are arrays by name, which a training step changes in place. Work is spread over
+    the threads of this process's pool; the bits do not depend on how many there are.
     """
 
     def __init__(self, artifact: Artifact, target: str | None = None) -> None:
@@ -43,18 +48,17 @@ class Model:
 
         manifest = artifact.manifest
         self.manifest = manifest
-        entry = objects.choose_target(manifest.targets, target)
+        self.target = objects.choose_target(manifest.targets, target)
         self.inputs = manifest.inputs
         self.outputs = manifest.outputs
         self.variables = _variables(artifact)
-        self._constants = objects.aligned_copy(artifact.read(entry.constants))
-        self._entry = objects.load_entry(artifact.read(entry.object), manifest.name)
-        self._shapes = {p.name: tuple(map(_dim, p.shape)) for p in (*self.inputs, *self.outputs)}
-        self._rules = [
-            (Constraint(_dim(r.left), _dim(r.right), "", r.at_least), r.message)
-            for r in manifest.rules
-        ]
+        self._constants = objects.aligned_copy(artifact.read(self.target.constants))
+        self._entry = objects.load_entry(artifact.read(self.target.object), manifest.name)
+        self._feeds = _placeholders(manifest.inputs)
+        self._interface = _interface(manifest, self._feeds)
+        self._fetched = tuple(_type_of(port) for port in manifest.outputs)
         self._variable_pointers = _pointers(list(self.variables.values()))
+        self._parallel = Parallel()
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         """Run once; gives fresh arrays in the structure of the fetches that were compiled.
@@ -63,94 +67,104 @@ class Model:
             FeedError: an input that is missing or does not fit.
             DataError: an error in the data; variables are unchanged.
         """
-        arrays = [
-            _prepared(p, v) for p, v in zip(self.inputs, self._order(values, named), strict=True)
-        ]
-        sizes = self._sizes(arrays)
-        dims = np.array([sizes[name] for name in self.manifest.dims] or [0], np.int64)
+        given = zip(self._feeds, self._order(values, named), strict=True)
+        arrays = [prepare(tensor, value) for tensor, value in given]
+        sizes = sizes_of(self._interface, self._feeds, arrays)
         outputs = [
-            np.empty([evaluate(d, sizes) for d in self._shapes[p.name]], as_dtype(p.dtype).numpy)
-            for p in self.outputs
+            np.empty([evaluate(d, sizes) for d in type_.shape], type_.dtype.numpy)
+            for type_ in self._fetched
         ]
+        self._run(arrays, outputs, sizes)
+        return build_structure(self.manifest.structure, [a if a.shape else a[()] for a in outputs])
+
+    def workspace_bytes(self, *values: Any, **named: Any) -> int:
+        """How much workspace a call with these inputs takes."""
+        given = zip(self._feeds, self._order(values, named), strict=True)
+        arrays = [prepare(tensor, value) for tensor, value in given]
+        dims = self._dims(sizes_of(self._interface, self._feeds, arrays))
+        return self._entry.workspace_size(dims.ctypes.data)
+
+    def _run(
+        self, arrays: Sequence[Array], outputs: Sequence[Array], sizes: Mapping[str, int]
+    ) -> None:
+        dims, inputs, results = self._dims(sizes), _pointers(arrays), _pointers(outputs)
         workspace = aligned(self._entry.workspace_size(dims.ctypes.data))
         status = self._entry.run(
             self._constants.ctypes.data, self._variable_pointers.ctypes.data,
-            workspace.ctypes.data, _pointers(arrays).ctypes.data, _pointers(outputs).ctypes.data,
-            dims.ctypes.data, None,
+            workspace.ctypes.data, inputs.ctypes.data, results.ctypes.data, dims.ctypes.data,
+            self._parallel.address(),
         )  # fmt: skip
         if status:
-            message = self.manifest.errors[(status >> POSITION_BITS) - 1]
+            number = status >> POSITION_BITS
             element = status & ((1 << POSITION_BITS) - 1)
-            raise DataError(f"{message}\n  at element {element}")
-        return build_structure(self.manifest.structure, [a if a.shape else a[()] for a in outputs])
+            raise DataError(f"{self.manifest.errors[number - 1]}\n  at element {element}")
+
+    def _dims(self, sizes: Mapping[str, int]) -> Array:
+        return np.array([sizes[name] for name in self.manifest.dims] or [0], np.int64)
 
     def _order(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         names = [p.name for p in self.inputs]
         rest = names[len(values) :]
         if len(values) > len(names) or set(rest) != named.keys():
-            raise FeedError(
-                f"{self.manifest.name} takes {names}, not {len(values)} values and {sorted(named)}"
-            )
+            takes = f"{self.manifest.name} takes {', '.join(names) or 'no inputs'}"
+            by_name = f" and {', '.join(sorted(named))}" if named else ""
+            plural = "value" if len(values) == 1 else "values"
+            raise FeedError(f"{takes}; given {len(values)} {plural}{by_name}")
         return [*values, *(named[name] for name in rest)]
 
-    def _sizes(self, arrays: Sequence[Array]) -> dict[str, int]:
-        """The values of the symbols, which every input and every rule must agree with."""
-        sizes: dict[str, int] = {}
-        shapes = [self._shapes[p.name] for p in self.inputs]
-        for shape, array in zip(shapes, arrays, strict=True):
-            for dim, size in zip(shape, array.shape, strict=True):
-                if (name := symbol_name(dim)) is not None:
-                    sizes.setdefault(name, size)
-        for port, shape, array in zip(self.inputs, shapes, arrays, strict=True):
-            expected = tuple(evaluate(dim, sizes) for dim in shape)
-            if expected != array.shape:
-                raise FeedError(
-                    f"input {port.name} has shape {list(array.shape)}, not {list(expected)}"
-                )
-        for constraint, message in self._rules:
-            if not constraint.holds(sizes):
-                raise FeedError(message)
-        return sizes
+
+def _placeholders(ports: Sequence[Port]) -> tuple[Tensor, ...]:
+    """Inputs as a graph has them, so that what is fed is held to the rules of a session."""
+    graph = Graph()
+    found = []
+    for port in ports:
+        type_ = _type_of(port)
+        attrs = {"dtype": type_.dtype, "shape": type_.shape}
+        node = graph.add("placeholder", (), attrs, name=port.name)
+        found.append(node.outputs[0])
+    return tuple(found)
+
+
+def _interface(manifest: Manifest, feeds: Sequence[Tensor]) -> Program:
+    """A program without calls, which knows of sizes what the compiled one does."""
+    rules = (
+        Check(Constraint(_dim(r.left), _dim(r.right), r.message, r.at_least), r.message)
+        for r in manifest.rules
+    )
+    program = Program(
+        kernels=(), storages=tuple(Storage("feed", t.type, t.node.name) for t in feeds),
+        calls=(), commit=0, feeds=tuple(range(len(feeds))), fetches=(), checks=tuple(rules),
+    )  # fmt: skip
+    if tuple(program.symbols) != manifest.dims:
+        raise ArtifactError(f"the inputs do not name the sizes {list(manifest.dims)}")
+    return program
 
 
 def _variables(artifact: Artifact) -> dict[str, Array]:
     """The variables' values, writable, as the manifest declares them."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_arrays
-
-    try:
-        found = load_arrays(artifact.read("variables.safetensors"))
-    except SafetensorError as error:
-        raise ArtifactError(f"{artifact.path}: the variables cannot be read: {error}") from None
+    found = read_arrays(artifact, VARIABLES)
     arrays: dict[str, Array] = {}
     for port in artifact.manifest.variables:
-        value = found.get(port.name)
-        if (
-            value is None
-            or list(map(str, value.shape)) != list(port.shape)
-            or (value.dtype != as_dtype(port.dtype).numpy)
-        ):
+        value, type_ = found.get(port.name), _type_of(port)
+        if value is None or value.shape != type_.shape or value.dtype != type_.dtype.numpy:
             raise ArtifactError(f"{artifact.path}: variable {port.name} is not as declared")
-        arrays[port.name] = np.array(value, order="C")
+        arrays[port.name] = array = aligned(value.size, value.dtype).reshape(value.shape)
+        array[...] = value
     return arrays
 
 
-def _prepared(port: Port, value: Any) -> Array:
-    dtype = as_dtype(port.dtype).numpy
-    array = np.asarray(value)
-    if array.dtype != dtype:
-        if isinstance(value, np.ndarray) and not np.can_cast(array.dtype, dtype, "same_kind"):
-            raise FeedError(f"input {port.name} is {array.dtype}, not {dtype}")
-        array = array.astype(dtype)
-    if array.ndim != len(port.shape):
-        raise FeedError(f"input {port.name} has rank {array.ndim}, not {len(port.shape)}")
-    return np.require(array, requirements=["C", "A"])
+def _type_of(port: Port) -> TensorType:
+    try:
+        return TensorType(as_dtype(port.dtype), tuple(map(_dim, port.shape)))
+    except DTypeError as error:
+        raise ArtifactError(f"the manifest gives {port.name} no type: {error}") from None
 
 
 def _dim(text: str) -> Dim:
-    line = Line(text, 1)
+    line = Line(f"{text}]", 1)
     try:
         dim = read_dim(line)
+        line.expect("]")
         line.end()
     except ParseError as error:
         raise ArtifactError(f"{text!r} is no dimension: {error}") from None
@@ -158,4 +172,5 @@ def _dim(text: str) -> Dim:
 
 
 def _pointers(arrays: Sequence[Array]) -> Array:
+    """The arrays' addresses; whoever passes these on keeps them alive."""
     return np.array([a.ctypes.data for a in arrays] or [0], np.int64)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.backends.loops.program import Check
+from graphc.ir.dims import (
+    Dim,
+    Expression,
+    provably_unequal,
+    substitute,
+    symbol_name,
+    symbols_of,
+)
 from graphc.ir.errors import FeedError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.source import located
-from graphc.ir.types import user_shape_text
+from graphc.ir.types import Constraint, user_shape_text
 
 
 @dataclass(frozen=True)
@@ -24,40 +32,70 @@ def extract(fetches: Sequence[Tensor], targets: Sequence[Node], feeds: Sequence[
     """Copy what ``fetches`` and ``targets`` need; a fed tensor becomes a placeholder.
 
     Raises:
-        FeedError: a placeholder that is needed but not fed.
+        FeedError: a placeholder that is needed but not fed, or sizes that feeds do not tell.
     """
     new: dict[Tensor, Tensor] = {}
     nodes: dict[Node, Node] = {}
     graph = Graph()
+    order = _needed([*(t.node for t in fetches), *targets], frozenset(feeds), fetches)
+    _refuse_unfed(order, feeds)
+    checks = [Check(c, n.error(f"{c.rule} ({c})")) for n in order for c in n.constraints]
+    _check_known(order, feeds)
+    one_name = equal_symbols([check.constraint for check in checks])
     for fed in feeds:
-        new[fed] = _placeholder(graph, fed)
+        new[fed] = _placeholder(graph, fed, one_name)
     graph.inputs = tuple(new[fed] for fed in feeds)
-    order = _needed([*(t.node for t in fetches), *targets], new, fetches)
-    checks: list[Check] = []
     for node in order:
-        _refuse_unfed(node, new)
         inputs = [new[t] for t in node.inputs]
         name = None if node.name in graph else node.name
-        copied = graph.copy_node(node, inputs, [nodes[c] for c in node.controls], name=name)
+        controls = [nodes[c] for c in node.controls]
+        copied = graph.copy_node(node, inputs, controls, name=name, sizes=one_name)
         nodes[node] = copied
         for old, tensor in zip(node.outputs, copied.outputs, strict=True):
             new.setdefault(old, tensor)
-        checks += [Check(c, node.error(f"{c.rule} ({c})")) for c in node.constraints]
     graph.outputs = tuple(new[t] for t in fetches)
     graph.targets = tuple(nodes[t] for t in dict.fromkeys(targets))
     return Extract(graph, tuple(checks))
 
 
-def _placeholder(graph: Graph, fed: Tensor) -> Tensor:
-    attrs = {"dtype": fed.dtype, "shape": fed.shape}
+def equal_symbols(constraints: Sequence[Constraint]) -> dict[str, Dim]:
+    """Symbols that every valid run makes equal, each replaced by the first of them.
+
+    Two batches that are added have one size after all, and what is computed from both has one
+    shape, which is what fusion looks at. Contradictory constraints are left to the run's checks.
+    """
+    first: dict[str, Dim] = {}
+    for constraint in constraints:
+        left, right = (substitute(d, first) for d in (constraint.left, constraint.right))
+        a, b = symbol_name(left), symbol_name(right)
+        if constraint.at_least or a is None or b is None or a == b:
+            continue
+        first = {name: substitute(dim, {b: left}) for name, dim in first.items()} | {b: left}
+    replaced = [c.substitute(first) for c in constraints if not c.at_least]
+    return {} if any(provably_unequal(c.left, c.right) for c in replaced) else first
+
+
+def _check_known(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
+    """Refuse feeds from whose shapes the sizes of what is computed cannot be told."""
+    known = {symbol_name(dim) for fed in feeds for dim in fed.shape}
+    for node in order:
+        if node.op.name == "placeholder":
+            continue
+        for dim in (dim for type_ in node.types for dim in type_.shape):
+            if isinstance(dim, Expression) and not symbols_of(dim) <= known:
+                unknown = ", ".join(sorted(symbols_of(dim) - known))
+                what = f"the size {unknown} cannot be told from the shapes of what is fed"
+                raise FeedError(node.error(f"{what}: feed a tensor that has it as a size"))
+
+
+def _placeholder(graph: Graph, fed: Tensor, sizes: Mapping[str, Dim]) -> Tensor:
+    attrs = {"dtype": fed.dtype, "shape": tuple(substitute(dim, sizes) for dim in fed.shape)}
     name = fed.node.name if fed.node.op.name == "placeholder" else f"{fed.node.name}/fed"
     node = graph.add("placeholder", (), attrs, name=name, source=fed.node.source)
     return node.outputs[0]
 
 
-def _needed(
-    roots: Iterable[Node], fed: dict[Tensor, Tensor], fetches: Sequence[Tensor]
-) -> list[Node]:
+def _needed(roots: Iterable[Node], fed: frozenset[Tensor], fetches: Sequence[Tensor]) -> list[Node]:
     """Nodes in topological order, operands and controls first; fed tensors need nothing."""
     done: set[Node] = set()
     order: list[Node] = []
@@ -79,12 +117,14 @@ def _needed(
     return order
 
 
-def _is_fed(node: Node, fed: dict[Tensor, Tensor]) -> bool:
+def _is_fed(node: Node, fed: frozenset[Tensor]) -> bool:
     return bool(node.outputs) and all(t in fed for t in node.outputs)
 
 
-def _refuse_unfed(node: Node, fed: dict[Tensor, Tensor]) -> None:
-    if node.op.name == "placeholder" and node.outputs[0] not in fed:
-        tensor = node.outputs[0]
-        what = f"placeholder {node.name!r} ({tensor.dtype.name} {user_shape_text(tensor.shape)})"
-        raise FeedError(located(f"{what} is needed for these fetches but is not fed", node.source))
+def _refuse_unfed(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
+    for node in order:
+        if node.op.name == "placeholder" and node.outputs[0] not in feeds:
+            (type_,) = node.types
+            what = f"placeholder {node.name!r} ({type_.dtype.name} {user_shape_text(type_.shape)})"
+            message = f"{what} is needed for these fetches but is not fed"
+            raise FeedError(located(message, node.source))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.ir.dims import Expression
+from graphc.ir.dims import Dim, Expression, substitute
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import GraphError
 from graphc.ir.source import Source, located
@@ -41,6 +41,15 @@ def check_attributes(op: Op, attrs: Mapping[str, Any], source: Source | None) ->
             message = f"{op.name}: attribute {key} must be {names}, not {value!r}"
             raise GraphError(located(message, source))
     return frozen
+
+
+def substitute_sizes(value: Any, sizes: Mapping[str, Dim]) -> Any:
+    """An attribute's value with symbols in its dimensions replaced; graphs stay as they are."""
+    if isinstance(value, tuple):
+        return tuple(substitute_sizes(item, sizes) for item in value)
+    if isinstance(value, Expression):
+        return substitute(value, sizes)
+    return value.substitute(sizes) if isinstance(value, TensorType) else value
 
 
 def freeze(value: Any) -> Any:

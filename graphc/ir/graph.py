@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from graphc.ir.attributes import check_attributes
-from graphc.ir.dims import Expression, Shape, symbol
+from graphc.ir.attributes import check_attributes, substitute_sizes
+from graphc.ir.dims import Dim, Expression, Shape, symbol
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.op import Op, Typing, op_named, operand_text
@@ -202,12 +202,21 @@ class Graph:
         controls: Iterable[Node] = (),
         *,
         name: str | None = None,
+        sizes: Mapping[str, Dim] | None = None,
     ) -> Node:
-        """Append ``node`` of another graph over new inputs of the same types: a pass's step."""
+        """Append ``node`` of another graph over new inputs of the same types: a pass's step.
+
+        ``sizes`` replaces symbols in its types, attributes and constraints.
+        """
+        attrs, types, constraints = node.attrs, node.types, node.constraints
+        if sizes:
+            attrs = {key: substitute_sizes(value, sizes) for key, value in attrs.items()}
+            types = tuple(type_.substitute(sizes) for type_ in types)
+            constraints = tuple(c.substitute(sizes) for c in constraints)
         copied = Node(
-            self, node.op, name or self.unique_name(node.name), tuple(inputs), node.attrs,
-            node.types, controls=tuple(dict.fromkeys(controls)), constraints=node.constraints,
-            device=node.device, source=node.source, forward=node.forward,
+            self, node.op, name or self.unique_name(node.name), tuple(inputs), attrs, types,
+            controls=tuple(dict.fromkeys(controls)), device=node.device, source=node.source,
+            constraints=tuple(c for c in constraints if c.left != c.right), forward=node.forward,
         )  # fmt: skip
         return self.append(copied)
 

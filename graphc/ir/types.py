@@ -56,6 +56,11 @@ class Constraint:
     rule: str
     at_least: bool = False
 
+    def substitute(self, sizes: Mapping[str, Dim]) -> Constraint:
+        """This constraint with some symbols replaced."""
+        left, right = (dims.substitute(dim, sizes) for dim in (self.left, self.right))
+        return Constraint(left, right, self.rule, self.at_least)
+
     def holds(self, sizes: Mapping[str, int]) -> bool:
         left, right = dims.evaluate(self.left, sizes), dims.evaluate(self.right, sizes)
         return left >= right if self.at_least else left == right

@@ -134,3 +134,17 @@ def test_errors_in_data_name_op_element_and_line(sess):
 def test_a_session_needs_a_server_that_exists():
     with pytest.raises(gx.GraphcError, match="no server"):
         gx.Session("mpi://nowhere")
+
+
+def test_an_unfed_placeholder_is_named_before_its_unknown_sizes(sess):
+    x = gx.placeholder(gx.float32, [None], name="x")
+    y = gx.placeholder(gx.float32, [None], name="y")
+    with pytest.raises(gx.FeedError, match=r"placeholder 'x' \(float32 \[None\]\)"):
+        sess.run(gx.exp(x) + y, {y: [1]})
+
+
+def test_sizes_that_feeds_do_not_tell(sess):
+    x = gx.placeholder(gx.float32, ["n", 2], name="x")
+    flat = gx.reshape(x, [-1])
+    with pytest.raises(gx.FeedError, match=rf"(?s)size n cannot be told.*{HERE}"):
+        sess.run(gx.reshape(flat * 2.0, [-1, 2]), {flat: np.ones(6, np.float32)})

@@ -78,8 +78,8 @@ def inline(kernel: Kernel) -> Kernel:
     readers = _readers(kernel)
     values: dict[str, Map] = {}
     stages: list[Stage] = []
-    for stage in kernel.stages:
-        stage = _with_values(stage, values)
+    for original in kernel.stages:
+        stage = _with_values(original, values)
         stages.append(stage)
         kept = stage.name in kernel.results
         if isinstance(stage, Map) and _worth(stage, readers.get(stage.name, []), kept):
