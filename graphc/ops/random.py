@@ -140,7 +140,7 @@ class RandomNormal(_Random):
             chance, turn = (
                 high * 2.0**-32 + (low * 2.0**-64 + 2.0**-65) for high, low in ((a, b), (c, d))
             )
-        return apply("sqrt", apply("log", chance) * -2.0) * apply("cos", turn * (2 * np.pi))
+        return apply("sqrt", apply("log", chance) * -2.0) * apply("cospi", turn * 2.0)
 
     def evaluate(self, words: Any, dtype: np.dtype[Any]) -> Any:
         parts = words.astype(dtype)
