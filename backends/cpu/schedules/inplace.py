@@ -7,15 +7,18 @@ its memory. This is how an optimizer updates variables without a copy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from graphc.backends.loops.plan import Group, Plan, is_contraction
 from graphc.ir.compute.compose import loads_of
 from graphc.ir.compute.expr import Const, Index, Load
-from graphc.ir.compute.kernel import Map, Stage
+from graphc.ir.compute.kernel import Kernel, Map, Stage
 
 
 def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
     """Pairs (result, parameter) as positions among the kernel's parameters and then results."""
     kernel = plan.kernel
+    reads = _reads(kernel)
     pairs: list[tuple[int, int]] = []
     for i, name in enumerate(kernel.results):
         group = next(g for g in plan.groups if any(s.name == name for s in g.stages))
@@ -24,7 +27,7 @@ def in_place_pairs(plan: Plan) -> tuple[tuple[int, int], ...]:
             continue
         for j, param in enumerate(kernel.params):
             if param.type.dtype.size == stage.dtype.size and _only_here(
-                plan, group, stage, param.name
+                reads.get(param.name, ()), group, stage
             ):
                 pairs.append((len(kernel.params) + i, j))
     return tuple(pairs)
@@ -45,13 +48,19 @@ def _reads_before_it_writes(group: Group, stage: Stage) -> bool:
     return is_elementwise(group) or (ends_product and isinstance(stage, Map))
 
 
-def _only_here(plan: Plan, group: Group, stage: Stage, param: str) -> bool:
+def _reads(kernel: Kernel) -> dict[str, list[tuple[str, Load]]]:
+    """For each buffer, the loads from it and the stages that they are in."""
+    found: dict[str, list[tuple[str, Load]]] = {}
+    for stage in kernel.stages:
+        for load in loads_of(stage):
+            found.setdefault(load.buffer, []).append((stage.name, load))
+    return found
+
+
+def _only_here(reads: Iterable[tuple[str, Load]], group: Group, stage: Stage) -> bool:
+    """Whether all loads are of the group's stages, at the index that ``stage`` writes."""
     members = {s.name for s in group.stages}
-    for other in plan.kernel.stages:
-        for load in loads_of(other):
-            if load.buffer == param and not (other.name in members and _pointwise(load, stage)):
-                return False
-    return True
+    return all(name in members and _pointwise(load, stage) for name, load in reads)
 
 
 def _pointwise(load: Load, stage: Stage) -> bool:
