@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from graphc.backends.cpu.entry_ir import entry_ir
 from graphc.backends.cpu.executable import aligned, constant_offsets
-from graphc.backends.cpu.host import host_cpu, named_cpu
+from graphc.backends.cpu.host import host_cpu
 from graphc.backends.cpu.jit import Library, compile_object, link
 from graphc.backends.cpu.pool_ir import pool_ir
 from graphc.backends.cpu.printer import print_module
@@ -67,7 +67,8 @@ def pool_object(target: Target) -> bytes:
 def link_library(objects: Sequence[bytes], target: Target) -> bytes | None:
     """A shared library of ``objects``, or None where no linker for the target is at hand.
 
-    The system's compiler links for this machine's kind, the ``ziglang`` wheel for any.
+    The system's compiler links for this machine's kind, the linker in the ``ziglang`` wheel for
+    any; it leaves names of the C library to be found when the library is loaded.
     """
     command = _linker(target)
     if command is None:
@@ -78,7 +79,7 @@ def link_library(objects: Sequence[bytes], target: Target) -> bytes | None:
             path.write_bytes(data)
         library = Path(folder) / "library.so"
         done = subprocess.run(
-            [*command, "-shared", "-o", str(library), *map(str, paths), "-lpthread"],
+            [*command, "-shared", "-o", str(library), *map(str, paths)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -101,7 +102,7 @@ def choose_target(compiled: Sequence[Compiled], wanted: str | None) -> Any:
     fitting = [c for c in candidates if not lacking[c.name]]
     if not fitting:
         reasons = "; ".join(f"{name} needs {', '.join(what)}" for name, what in lacking.items())
-        raise ArtifactError(f"this machine ({host.name}) cannot run the artifact: {reasons}")
+        raise ArtifactError(f"this machine ({host.cpu}) cannot run the artifact: {reasons}")
     return max(fitting, key=lambda c: c.features.count("+"))
 
 
@@ -141,21 +142,18 @@ def aligned_copy(data: bytes) -> Array:
 def _lacking(compiled: Compiled) -> list[str]:
     """What this machine lacks to run code: the architecture, or instruction sets."""
     host = host_cpu()
-    if compiled.triple.split("-")[0] != host.triple.split("-")[0]:
-        return [compiled.triple.split("-")[0]]
+    architecture = compiled.triple.split("-")[0]
+    if architecture != host.architecture:
+        return [f"an {architecture} processor"]
     needed = {f[1:] for f in compiled.features.split(",") if f.startswith("+")}
     return sorted(feature for feature in needed if not host.has(feature))
 
 
 def _linker(target: Target) -> list[str] | None:
     system = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    here = target.triple.split("-")[0] == named_cpu("host").triple.split("-")[0]
+    here = target.triple.split("-")[0] == host_cpu().architecture
     if system is not None and here:
         return [system]
     if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc", "-target", f"{_zig_arch(target)}-linux-gnu"]
+        return [sys.executable, "-m", "ziglang", "ld.lld"]
     return None
-
-
-def _zig_arch(target: Target) -> str:
-    return target.triple.split("-")[0]
