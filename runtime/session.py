@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from graphc.compiler import CompileOptions, compile_graph, extract
-from graphc.ir.errors import FeedError, FetchError, GraphcError
+from graphc.ir.errors import CompileError, FeedError, FetchError, GraphcError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
 from graphc.ir.target import Target
@@ -36,6 +36,8 @@ class Session:
 
     Raises:
         GraphcError: a target that this process cannot reach.
+
+    The first compilation raises CompileError for a processor that this machine is not.
     """
 
     def __init__(
@@ -173,9 +175,7 @@ class Session:
     def _compile(self, signature: Signature) -> Executor:
         tensors, targets, feeds = signature
         if self._target is None:
-            from graphc.backends.cpu.targets import host_target
-
-            self._target = host_target()
+            self._target = _target_here(self._options.target)
         extracted = extract(tensors, targets, feeds)
         check_local(extracted.graph)
         program = compile_graph(extracted, self._target, self._options)
@@ -191,3 +191,12 @@ class Session:
             executor = self._compile(((), tuple(step), ()))
             executor.run(())
             self._store.initialized |= executor.writes
+
+
+def _target_here(name: str) -> Target:
+    from graphc.backends.cpu.targets import runs_here, target_named
+
+    target = target_named(name)
+    if not runs_here(target):
+        raise CompileError(f"this machine does not run code for {name}: choose a lower level")
+    return target

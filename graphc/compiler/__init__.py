@@ -27,12 +27,15 @@ class CompileOptions:
     """What a user can say about compilation.
 
     ``disabled_passes`` names passes to leave out; ``verify`` checks the graph after each pass;
-    ``dump`` is a folder for the graph before and after each pass.
+    ``dump`` is a folder for the graph before and after each pass. ``target`` names the processor
+    that a session compiles for: ``host`` or a level such as ``x86-64-v3``, which this machine must
+    run (``compile`` is told its targets by itself).
     """
 
     disabled_passes: frozenset[str] = field(default_factory=frozenset)
     verify: bool = True
     dump: str | None = None
+    target: str = "host"
 
 
 def compile_graph(
