@@ -14,6 +14,7 @@ from graphc.compiler import CompileOptions, Extract, compile_graph, freeze
 from graphc.ir.errors import ArtifactError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.text import print_graph
+from graphc.ir.types import TensorType
 from graphc.runtime.c_header import header_text
 from graphc.runtime.deployable import (
     GRAPH,
@@ -158,8 +159,8 @@ def _manifest(name: str, deployable: Deployable, builds: Sequence[_Build]) -> Ma
             raise ArtifactError(f"{names} do not fit one C interface: compile each by itself")
     return Manifest(
         name=name,
-        inputs=tuple(map(_tensor_port, graph.inputs)),
-        outputs=tuple(map(_tensor_port, graph.outputs)),
+        inputs=tuple(map(_port, map(_name, graph.inputs), deployable.inputs)),
+        outputs=tuple(_port(_name(t), t.type) for t in graph.outputs),
         variables=variables,
         dims=tuple(program.symbols),
         rules=tuple(
@@ -173,12 +174,12 @@ def _manifest(name: str, deployable: Deployable, builds: Sequence[_Build]) -> Ma
 
 
 def _variables(program: Program) -> tuple[Port, ...]:
-    return tuple(_port(s.name, s) for s in (program.storages[i] for i in program.variables))
+    return tuple(_port(s.name, s.type) for s in (program.storages[i] for i in program.variables))
 
 
-def _tensor_port(tensor: Tensor) -> Port:
-    return _port(tensor.name.removesuffix(":0"), tensor)
+def _name(tensor: Tensor) -> str:
+    return tensor.name.removesuffix(":0")
 
 
-def _port(name: str, of: Any) -> Port:
-    return Port(name, of.type.dtype.name, tuple(map(str, of.type.shape)))
+def _port(name: str, type_: TensorType) -> Port:
+    return Port(name, type_.dtype.name, tuple(map(str, type_.shape)))

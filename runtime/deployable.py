@@ -19,6 +19,7 @@ from graphc.compiler import Extract, extract
 from graphc.ir.errors import ArtifactError, StateError
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
+from graphc.ir.types import TensorType
 from graphc.ops.state import variables_of
 from graphc.runtime.fetches import Structure
 from graphc.runtime.session import Session
@@ -33,6 +34,9 @@ class Deployable:
     """``values`` has all variables of the extract's graph by name."""
 
     extracted: Extract
+    inputs: tuple[TensorType, ...]
+    """The types of the graph's inputs with the sizes as the user named them, before those that
+    must be equal got one name."""
     values: Arrays
     structure: Structure
     """The nesting of the outputs, see ``graphc.runtime.fetches``."""
@@ -58,7 +62,8 @@ def from_session(session: Session, fetches: Any, feed_list: Sequence[Any]) -> De
     """
     parsed, feeds = session.parse(fetches, feed_list)
     extracted = extract(parsed.tensors, parsed.targets, feeds)
-    return Deployable(extracted, session.values_of(extracted.graph), parsed.structure)
+    types = tuple(feed.type for feed in feeds)
+    return Deployable(extracted, types, session.values_of(extracted.graph), parsed.structure)
 
 
 def from_text(text: str, constants: Arrays, values: Arrays) -> Deployable:
@@ -74,7 +79,8 @@ def from_text(text: str, constants: Arrays, values: Arrays) -> Deployable:
     )
     count = len(graph.outputs)
     structure = 0 if count == 1 else list(range(count))
-    return Deployable(Extract(graph, checks), _fitting(graph, values), structure)
+    types = tuple(tensor.type for tensor in graph.inputs)
+    return Deployable(Extract(graph, checks), types, _fitting(graph, values), structure)
 
 
 def from_artifact(artifact: Artifact) -> Deployable:

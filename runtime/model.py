@@ -135,8 +135,8 @@ def _interface(manifest: Manifest, feeds: Sequence[Tensor]) -> Program:
         kernels=(), storages=tuple(Storage("feed", t.type, t.node.name) for t in feeds),
         calls=(), commit=0, feeds=tuple(range(len(feeds))), fetches=(), checks=tuple(rules),
     )  # fmt: skip
-    if tuple(program.symbols) != manifest.dims:
-        raise ArtifactError(f"the inputs do not name the sizes {list(manifest.dims)}")
+    if unknown := set(manifest.dims) - program.symbols.keys():
+        raise ArtifactError(f"no input has the size {min(unknown)}")
     return program
 
 
