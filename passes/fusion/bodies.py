@@ -49,20 +49,32 @@ def rewrite(facts: Facts, groups: Iterable[Group]) -> Graph:
 def _unit(facts: Facts, group: Group) -> Unit | None:
     """What of ``group`` is worth a kernel.
 
-    A view of what comes from outside stays outside, where it costs nothing.
+    Views at its ends stay outside, where they cost nothing.
     """
     inside: set[Node] = set()
     kept: list[Node] = []
     for n in reversed(group.members):
         node = facts.nodes[n]
-        if node.op.view and node.inputs[0].node not in inside:
-            continue
-        inside.add(node)
-        kept.append(node)
+        if not node.op.view or node.inputs[0].node in inside:
+            inside.add(node)
+            kept.append(node)
+    kept = _without_last_views(facts, kept, inside)
     if sum(not node.op.view for node in kept) < LEAST:
         return None
     unit = Unit(kept)
     return unit if _sizes_are_known(unit) else None
+
+
+def _without_last_views(facts: Facts, kept: list[Node], inside: set[Node]) -> list[Node]:
+    """``kept`` without views that nothing in it reads."""
+    found: list[Node] = []
+    for node in reversed(kept):
+        uses = facts.uses[facts.number[node]]
+        if node.op.view and not any(facts.nodes[c] in inside for c, _ in uses):
+            inside.discard(node)
+        else:
+            found.append(node)
+    return found[::-1]
 
 
 def _sizes_are_known(unit: Unit) -> bool:

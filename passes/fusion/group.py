@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 
@@ -55,6 +56,8 @@ class Group:
     root: int | None = None
     """The matrix product that finishes here, once it is reached."""
     anchor: int | None = None
+    fed_from: float = math.inf
+    """The lowest rank of what it needs, as far as that has been placed; above its own."""
     members: list[int] = field(default_factory=list)
     exposed: set[int] = field(default_factory=set)
     """Members whose values others need too."""
@@ -98,6 +101,7 @@ class Group:
         """Take over the members of a group of the same kind, rank and frame."""
         self.members = sorted({*self.members, *other.members}, reverse=True)
         self.exposed |= other.exposed
+        self.fed_from = min(self.fed_from, other.fed_from)
         self.small |= other.small
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from graphc.passes.fusion.group import Group, Joining, Kind, start
@@ -13,6 +13,8 @@ from graphc.passes.fusion.updates import update_groups
 
 MOST_COPIES = 3
 """A cheap node is computed in so many groups rather than stored for them."""
+MOST_TRIED = 4
+"""So many of the groups that take a node are asked whether it may join."""
 MOST_STREAMS = 24
 """Groups that only share operands are not merged beyond so many tensors read and written."""
 
@@ -67,19 +69,19 @@ class _Grouping:
         uses, alone, top = self._uses(n)
         if role not in _GROUPED:
             self.rank[n] = top + 1
+            self._feed(n, uses, top + 1)
             return
         repeats = alone < 0 and len(uses) > 1 and _repeats_one_operand(self.facts, n)
         if repeats and self._copy(n, uses):
             return
-        highest = [group for group in uses if group.rank == top]
-        joined = alone < top and (
-            self._join(n, uses, highest, exposed=alone >= 0)
-            if len(highest) == 1
-            else self._join_all(n, uses, highest, exposed=alone >= 0)
+        joined = (
+            self._join_all(n, uses, alone, top)
+            or self._join(n, uses, alone, raised=False)
+            or (alone < 0 and self._is_better_copied(n) and self._copy(n, uses))
+            or self._join(n, uses, alone, raised=True)
         )
-        if joined or (alone < 0 and self._is_better_copied(n) and self._copy(n, uses)):
-            return
-        self._start(n, top + 1)
+        if not joined:
+            self._start(n, uses, top + 1)
 
     def _uses(self, n: int) -> tuple[dict[Group, list[tuple[int, int]]], int, int]:
         """The uses of ``n`` by group, the highest rank among others that need it, and of all.
@@ -99,11 +101,32 @@ class _Grouping:
         return uses, alone, max(top, alone)
 
     def _join(
-        self, n: int, uses: dict[Group, list[tuple[int, int]]], highest: list[Group], exposed: bool
+        self, n: int, uses: dict[Group, list[tuple[int, int]]], alone: int, *, raised: bool
     ) -> bool:
-        (group,) = highest
-        request = self._request(n, group, uses[group], exposed=exposed or len(uses) > 1)
-        return self._admit(request)
+        """Join the first group that takes ``n`` and comes, or can be made to come, before others.
+
+        ``raised``: groups whose rank has to grow for that, not beyond what they need themselves.
+        """
+        for group in sorted(uses, key=lambda g: -g.rank)[:MOST_TRIED]:
+            others = max([alone, *(g.rank for g in uses if g is not group)])
+            rank = max(group.rank, others + 1)
+            if (rank > group.rank) is not raised:
+                continue
+            exposed = alone >= 0 or len(uses) > 1
+            request = self._request(n, group, uses[group], exposed=exposed)
+            if rank > group.rank and rank >= group.fed_from:
+                self._refused(request, "the reader also needs what others make of it")
+            elif self._admit(request):
+                group.rank = rank
+                self._feed(n, uses, rank)
+                return True
+        return False
+
+    def _feed(self, n: int, uses: Iterable[Group], rank: int) -> None:
+        """Remember that groups which take ``n`` need something of ``rank``."""
+        for group in uses:
+            if group not in self.owners[n]:
+                group.fed_from = min(group.fed_from, rank)
 
     def _request(
         self,
@@ -131,21 +154,24 @@ class _Grouping:
         self.owners[n] = (*self.owners[n], group)
 
     def _join_all(
-        self, n: int, uses: dict[Group, list[tuple[int, int]]], highest: list[Group], exposed: bool
+        self, n: int, uses: dict[Group, list[tuple[int, int]]], alone: int, top: int
     ) -> bool:
         """Groups of one rank that take ``n`` become one, if they are alike."""
-        if len(highest) < 2 or not all(_are_alike(highest[0], g) for g in highest[1:]):
+        highest = [group for group in uses if group.rank == top]
+        if alone >= top or len(highest) < 2:
+            return False
+        if not all(_are_alike(highest[0], group) for group in highest[1:]):
             return False
         if 1 + sum(len(g.members) for g in highest) > self.options.limit:
             return False
-        others = exposed or len(uses) > len(highest)
-        requests = [self._request(n, g, uses[g], exposed=others) for g in highest]
-        answers = [ask(request, self.options.limit) for request in requests]
-        if any(answer != Joining() for answer in answers):
+        exposed = alone >= 0 or len(uses) > len(highest)
+        requests = [self._request(n, g, uses[g], exposed=exposed) for g in highest]
+        if any(ask(request, self.options.limit) != Joining() for request in requests):
             return False
         for group in highest[1:]:
             self._merge(highest[0], group)
-        self._enter(self._request(n, highest[0], uses[highest[0]], exposed=others), Joining())
+        self._enter(requests[0], Joining())
+        self._feed(n, [group for group in uses if group.rank < top], top)
         return True
 
     def _merge(self, group: Group, other: Group) -> None:
@@ -174,7 +200,7 @@ class _Grouping:
             self._enter(request, answer)
         return True
 
-    def _start(self, n: int, rank: int) -> None:
+    def _start(self, n: int, uses: Iterable[Group], rank: int) -> None:
         facts, role = self.facts, self.facts.role[n]
         kind, joining = Kind.MAP, Joining(frame=facts.frame[n])
         if role is Role.PRODUCT:
@@ -187,6 +213,7 @@ class _Grouping:
         if kind is Kind.MAP:
             group.root = self.levels.own_root(n)
         self.owners[n] = (group,)
+        self._feed(n, uses, rank)
 
     def merge_siblings(self) -> None:
         """Elementwise groups of one rank and frame that share an operand read it once."""

@@ -123,7 +123,10 @@ def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 
 def _unary(name: str):
-    return lambda maker, x: getattr(gx, name)(x)
+    def step(maker: _Maker, x: Tensor) -> Tensor:
+        return getattr(gx, name)(x)
+
+    return step
 
 
 def _binary(name: str):

@@ -75,7 +75,9 @@ COUNTER = "%n: i64[] = placeholder() {dtype: i64, shape: []}"
 
 @pytest.mark.parametrize("seeds", [(1, 2), (1, 1)])
 def test_random_numbers_are_the_same_if_their_seeds_are(seeds) -> None:
-    lines = [f"%{name}: f32[3] = {RANDOM.format(seed)}" for name, seed in zip("ab", seeds)]
+    lines = [
+        f"%{name}: f32[3] = {RANDOM.format(seed)}" for name, seed in zip("ab", seeds, strict=True)
+    ]
     before = text(COUNTER, *lines, "inputs %n", "outputs %a, %b")
     if seeds[0] == seeds[1]:
         becomes(before, text(COUNTER, lines[0], "inputs %n", "outputs %a, %a"), MergeCommon())

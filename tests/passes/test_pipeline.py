@@ -65,7 +65,7 @@ def test_the_environment_switches_passes_off(graph: Graph, monkeypatch) -> None:
 
 
 def test_unknown_names_are_refused(graph: Graph) -> None:
-    with pytest.raises(GraphError, match="'fusion'.*there are fold_constants, fuse"):
+    with pytest.raises(GraphError, match=r"'fusion'.*there are fold_constants, fuse"):
         run_pipeline(graph, context(), frozenset({"fusion"}))
 
 

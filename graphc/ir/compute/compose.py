@@ -152,10 +152,12 @@ def _readers(kernel: Kernel) -> dict[str, list[tuple[Stage, Load]]]:
 
 
 def _worth(stage: Map, readers: Sequence[tuple[Stage, Load]], kept: bool) -> bool:
-    """``kept``: the map is a result, which is one more use of its value."""
+    """``kept``: the map is a result, whose value its readers find where it is made."""
     if _is_cheap(stage.value):
         return True
-    if kept or len({id(reader) for reader, _ in readers}) > 1:
+    if kept:
+        return False
+    if len({id(reader) for reader, _ in readers}) > 1:
         return all(_pointwise(stage, reader, load) for reader, load in readers)
     return all(_reads_once(reader, load) for reader, load in readers)
 
