@@ -16,6 +16,9 @@ from graphc.passes.rules.application import Application, Operand, Rule, Without
 RULES: Mapping[str, tuple[Rule, ...]] = {**arithmetic.RULES, **arrangement.RULES}
 """The rules of each op, tried in order."""
 
+FORWARDED = frozenset({"custom_gradient"})
+"""Ops whose outputs are their first operands; the others were there for gradients."""
+
 _NO_RULES: tuple[Rule, ...] = ()
 _STEPS = 32
 """Rules shrink what they rewrite; so many in a row for one node would be a pair that does not."""
@@ -47,6 +50,12 @@ class _Rewriting:
 
     def take(self, node: Node) -> None:
         """Keep the next node, or put in its place what rules make of it."""
+        if node.op.name in FORWARDED and not node.controls:
+            kept = len(node.outputs)
+            inputs = [self.rebuild[t] for t in node.inputs]
+            if all(map(self._can_drop, inputs[kept:])):
+                self.rebuild.replace(node, inputs[:kept])
+                return
         found = self._rewritten(node)
         if found is None:
             self.rebuild.keep(node)

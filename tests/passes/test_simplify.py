@@ -212,6 +212,11 @@ def test_the_branch_not_taken_is_computed_if_it_can_fail() -> None:
     stays(text(*SOURCES, *lines, INPUTS, "outputs %y"), Simplify())
 
 
+def test_custom_gradients_are_gone_once_taken() -> None:
+    line = "%g: f32[2, 3], f32[3] = custom_gradient(%x, %b, %z) {results: 2}"
+    assert simplified([line, Y + "add(%g, %g:1)"]) == Y + "add(%x, %b); y"
+
+
 def test_provenance_is_inherited() -> None:
     where = ' on "/cpu:0" at "train.py":3 forward "loss"'
     graph = parse_graph(
