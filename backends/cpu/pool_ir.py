@@ -45,6 +45,9 @@ The protocol (its text is in ``pool_text``). ``remaining`` counts the tasks nobo
     job, its 0 may hide that caller from the thread that ends the later job; but its wake-up is
     still to come, or ``futex_wait`` finds the 0: either way the caller checks again.
 (i) Destroying sets ``stop``, then wakes as in (f), then joins; only then is the memory freed.
+(j) Where there is a core for every thread, workers keep away from the core on which the caller
+    was last seen: a woken thread that is put beside the one it is to help waits for it instead,
+    and schedulers are slow to part the two. The caller itself is never moved.
 
 Spinning is bounded by time, not by rounds: the pause of one processor takes ten times that of
 another. After a fifth of it, each round also yields: where processes outnumber cores, the time
@@ -60,6 +63,7 @@ from dataclasses import dataclass
 from string import Template
 from types import MappingProxyType
 
+from graphc.backends.cpu.pool_affinity import SETTLE
 from graphc.backends.cpu.pool_text import POOL
 from graphc.ir.errors import CompileError
 
@@ -93,7 +97,7 @@ def pool_ir(triple: str) -> str:
         )
     processor = PROCESSORS[architecture]
     numbers = {name: str(number) for name, number in _NUMBERS.items()}
-    body = Template(POOL).substitute(numbers, futex=str(processor.futex), **_NAMES)
+    body = Template(POOL + SETTLE).substitute(numbers, futex=str(processor.futex), **_NAMES)
     return f'target triple = "{triple}"\n{body}{processor.text}'
 
 
@@ -211,10 +215,15 @@ _NUMBERS = MappingProxyType(
         "sleep": 2 * _LINE,
         "stop": 2 * _LINE + 4,
         "workers": 2 * _LINE + 8,
-        "threads": 2 * _LINE + 16,
+        # Where threads may run (1024 bits), how many cores that is (0: never mind), and the core
+        # that the last caller was on.
+        "allowed": 2 * _LINE + 16,
+        "cores": 2 * _LINE + 144,
+        "home": 2 * _LINE + 152,
+        "threads": 2 * _LINE + 160,
         "line": _LINE,
         "line_mask": -_LINE,
-        "header": 2 * _LINE + 16 + _LINE - 1,
+        "header": 2 * _LINE + 160 + _LINE - 1,
         "futex_wait": 128,
         "futex_wake": 129,
         "everybody": 2**31 - 1,

@@ -198,6 +198,7 @@ take:
   br i1 %taken, label %publish, label %serial
 
 publish:
+  call void @graphc_pool.settle(ptr %pool)
   %body.at = getelementptr i8, ptr %pool, i64 $body
   %env.at = getelementptr i8, ptr %pool, i64 $env
   %tasks.at = getelementptr i8, ptr %pool, i64 $tasks
@@ -270,6 +271,18 @@ allocate:
 
 fill:
   call void @llvm.memset.p0.i64(ptr align 8 %pool, i8 0, i64 %bytes, i1 false)
+  ; Only where every thread can have a core of its own do workers keep away from the caller's.
+  %allowed = getelementptr i8, ptr %pool, i64 $allowed
+  %home.at = getelementptr i8, ptr %pool, i64 $home
+  store i32 -1, ptr %home.at, align 4
+  %asked = call i32 @sched_getaffinity(i32 0, i64 128, ptr %allowed)
+  %cores.set = load <16 x i64>, ptr %allowed, align 8
+  %cores.each = call <16 x i64> @llvm.ctpop.v16i64(<16 x i64> %cores.set)
+  %cores.sum = call i64 @llvm.vector.reduce.add.v16i64(<16 x i64> %cores.each)
+  %cores.enough = icmp sge i64 %cores.sum, %threads
+  %cores = select i1 %cores.enough, i64 %cores.sum, i64 0
+  %cores.at = getelementptr i8, ptr %pool, i64 $cores
+  store i64 %cores, ptr %cores.at, align 8
   ; Workers inherit the mask: a signal of the process is delivered to its own threads.
   call void @llvm.memset.p0.i64(ptr align 8 %mask, i8 -1, i64 128, i1 false)
   store i64 $signals, ptr %mask, align 8
@@ -350,5 +363,8 @@ declare signext i32 @sched_yield()
 declare i64 @syscall(i64, ...)
 declare signext i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare signext i32 @pthread_join(i64, ptr)
+declare <16 x i64> @llvm.ctpop.v16i64(<16 x i64>)
+declare i64 @llvm.vector.reduce.add.v16i64(<16 x i64>)
+declare signext i32 @sched_getaffinity(i32 signext, i64, ptr)
 declare signext i32 @pthread_sigmask(i32 signext, ptr, ptr)
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -354,7 +355,8 @@ def test_objects_are_emitted(triple: str, features: str, machine_code: int) -> N
     called = {f.name for f in module.functions if f.is_declaration}
     assert {n for n in called if not n.startswith("llvm.")} == {
         "aligned_alloc", "clock_gettime", "free", "pthread_create", "pthread_join",
-        "pthread_sigmask", "sched_yield", "syscall",
+        "pthread_setaffinity_np", "pthread_sigmask", "sched_getaffinity", "sched_getcpu",
+        "sched_yield", "syscall",
     }  # fmt: skip
     assert list(module.global_variables) == [], "the pool keeps no state outside its memory"
 
@@ -363,3 +365,27 @@ def test_objects_are_emitted(triple: str, features: str, machine_code: int) -> N
 def test_a_machine_without_a_pool_is_refused(triple: str) -> None:
     with pytest.raises(CompileError, match=f"no thread pool for '{triple}'.*pass NULL"):
         pool_ir(triple)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nothing to keep away from")
+def test_workers_keep_away_from_the_callers_core():
+    """Where each thread can have a core, a worker's mask lacks the core that the caller is on."""
+    allowed = os.sched_getaffinity(0)
+    first = min(allowed)
+    before = native_threads()
+    pool = ThreadPool(2)
+    try:
+        os.sched_setaffinity(0, {first})
+        counts_of(pool, 4)  # made with one core allowed: its workers are left alone
+        (worker,) = native_threads() - before
+        assert os.sched_getaffinity(worker) == {first}
+        pool.close()
+        os.sched_setaffinity(0, allowed)
+        pool = ThreadPool(2)
+        counts_of(pool, 4)
+        (worker,) = native_threads() - before
+        assert len(allowed - os.sched_getaffinity(worker)) == 1
+        assert os.sched_getaffinity(0) == allowed
+    finally:
+        os.sched_setaffinity(0, allowed)
+        pool.close()

@@ -98,6 +98,7 @@ def check_pool(workers: int, sizes: tuple[int, ...], text: str = TEXT) -> int:
     externals: dict[str, External] = {
         "graphc_pool.spin": spin,
         "graphc_pool.futex": futex,
+        "graphc_pool.settle": nothing,
         "graphc_pool.float_control": nothing,
         "graphc_pool.set_float_control": nothing,
         "indirect": run_task,
