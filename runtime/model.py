@@ -67,42 +67,51 @@ class Model:
             FeedError: an input that is missing or does not fit.
             DataError: an error in the data; variables are unchanged.
         """
-        given = zip(self._feeds, self._order(values, named), strict=True)
-        arrays = [prepare(tensor, value) for tensor, value in given]
-        sizes = sizes_of(self._interface, self._feeds, arrays)
-        outputs = [
+        results = self.run(self._named(values, named))
+        return build_structure(self.manifest.structure, [r if r.shape else r[()] for r in results])
+
+    def run(self, values: Mapping[str, Any]) -> list[Array]:
+        """Run once on inputs by name; gives fresh arrays in the order of ``outputs``.
+
+        Raises:
+            FeedError, DataError: as a call.
+        """
+        arrays, sizes = self._prepared(values)
+        results = [
             np.empty([evaluate(d, sizes) for d in type_.shape], type_.dtype.numpy)
             for type_ in self._fetched
         ]
-        self._run(arrays, outputs, sizes)
-        return build_structure(self.manifest.structure, [a if a.shape else a[()] for a in outputs])
-
-    def workspace_bytes(self, *values: Any, **named: Any) -> int:
-        """How much workspace a call with these inputs takes."""
-        given = zip(self._feeds, self._order(values, named), strict=True)
-        arrays = [prepare(tensor, value) for tensor, value in given]
-        dims = self._dims(sizes_of(self._interface, self._feeds, arrays))
-        return self._entry.workspace_size(dims.ctypes.data)
-
-    def _run(
-        self, arrays: Sequence[Array], outputs: Sequence[Array], sizes: Mapping[str, int]
-    ) -> None:
-        dims, inputs, results = self._dims(sizes), _pointers(arrays), _pointers(outputs)
+        dims, inputs, outputs = self._dims(sizes), _pointers(arrays), _pointers(results)
         workspace = aligned(self._entry.workspace_size(dims.ctypes.data))
         status = self._entry.run(
             self._constants.ctypes.data, self._variable_pointers.ctypes.data,
-            workspace.ctypes.data, inputs.ctypes.data, results.ctypes.data, dims.ctypes.data,
+            workspace.ctypes.data, inputs.ctypes.data, outputs.ctypes.data, dims.ctypes.data,
             self._parallel.address(),
         )  # fmt: skip
         if status:
             number = status >> POSITION_BITS
             element = status & ((1 << POSITION_BITS) - 1)
             raise DataError(f"{self.manifest.errors[number - 1]}\n  at element {element}")
+        return results
+
+    def workspace_bytes(self, values: Mapping[str, Any]) -> int:
+        """How much workspace a run with these inputs takes."""
+        dims = self._dims(self._prepared(values)[1])
+        return self._entry.workspace_size(dims.ctypes.data)
+
+    def input_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the inputs when the dimensions that they name have these sizes."""
+        return {t.node.name: tuple(evaluate(d, sizes) for d in t.shape) for t in self._feeds}
+
+    def _prepared(self, values: Mapping[str, Any]) -> tuple[list[Array], dict[str, int]]:
+        arrays = [prepare(tensor, values[tensor.node.name]) for tensor in self._feeds]
+        return arrays, sizes_of(self._interface, self._feeds, arrays)
 
     def _dims(self, sizes: Mapping[str, int]) -> Array:
         return np.array([sizes[name] for name in self.manifest.dims] or [0], np.int64)
 
-    def _order(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    def _named(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Every input by its name."""
         names = [p.name for p in self.inputs]
         rest = names[len(values) :]
         if len(values) > len(names) or set(rest) != named.keys():
@@ -110,7 +119,7 @@ class Model:
             by_name = f" and {', '.join(sorted(named))}" if named else ""
             plural = "value" if len(values) == 1 else "values"
             raise FeedError(f"{takes}; given {len(values)} {plural}{by_name}")
-        return [*values, *(named[name] for name in rest)]
+        return {**dict(zip(names, values, strict=False)), **named}
 
 
 def _placeholders(ports: Sequence[Port]) -> tuple[Tensor, ...]:

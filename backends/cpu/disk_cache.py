@@ -67,6 +67,18 @@ class DiskCache:
         """Bytes of all entries."""
         return sum(size for _, size, _ in self._entries())
 
+    def damaged(self) -> list[Path]:
+        """Entries that will be compiled anew, since their checksum does not match."""
+        found = []
+        for _, _, path in self._entries():
+            try:
+                whole = path.suffix == ".new" or _checked(path.read_bytes()) is not None
+            except OSError:  # another process pruned it, or it is not ours to read
+                continue
+            if not whole:
+                found.append(path)
+        return found
+
     def _write(self, path: Path, entry: bytes) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".new")
