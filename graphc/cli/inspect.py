@@ -56,6 +56,8 @@ def command(source: str, passes: bool, text: bool, target: str, disabled: tuple[
 
 def _show_artifact(artifact: Artifact) -> None:
     manifest = artifact.manifest
+    for name in manifest.files:
+        artifact.read(name)
     total = sum(facts["bytes"] for facts in manifest.files.values())
     click.echo(
         f"{artifact.path}: {manifest.name}, {bytes_text(total)}, format {manifest.format}, "
@@ -67,10 +69,7 @@ def _show_artifact(artifact: Artifact) -> None:
         (t.name, t.triple, t.cpu, f"{t.features.count('+')} features") for t in manifest.targets
     ])  # fmt: skip
     heading("files")
-    rows = []
-    for name, facts in manifest.files.items():
-        artifact.read(name)
-        rows.append((name, facts["bytes"], facts["sha256"][:16]))
+    rows = [(name, f["bytes"], f["sha256"][:16]) for name, f in manifest.files.items()]
     table(("name", "bytes", "SHA-256"), rows)
     click.echo("All files match their checksums.")
 

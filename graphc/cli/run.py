@@ -91,7 +91,7 @@ def read_inputs(ports: Sequence[Port], inputs: Sequence[str]) -> dict[str, Any]:
         else:
             free = [p.name for p in ports if p.name not in values]
             if not free:
-                raise click.ClickException(f"{file}: the artifact has {len(ports)} inputs")
+                raise click.ClickException(f"{file}: all inputs have values already")
             values[free[0]] = found
     return values
 
