@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from graphc.ir.compute.compose import CHEAP
 from graphc.passes.fusion.group import Group, Joining, Kind
 from graphc.passes.fusion.levels import Levels
 from graphc.passes.fusion.roles import RANDOM, Facts, Frame, Place, Role
 from graphc.passes.rules.application import frame
-
-MOST_SMALL = 6
-"""Repeated computations in one group: together they have to stay cheap."""
 
 Answer = Joining | str
 """A string is the reason of a refusal."""
@@ -119,9 +117,10 @@ def _small(r: Request) -> Answer:
     """Few operations on fewer elements are repeated, if nobody else wants their result."""
     if r.exposed:
         return "it is repeated by its reader, and others need it as well"
-    if not r.facts.is_cheap(r.n):
+    weights = [r.facts.weight(n) for n in (r.n, *r.group.small)]
+    if weights[0] is None:
         return "it is repeated by its reader, and too dear to be computed each time"
-    if len(r.group.small) >= MOST_SMALL:
+    if sum(weight or 0 for weight in weights) > CHEAP:
         return "too much would be repeated"
     if r.own_root is not None:
         return "it is finished with its matrix product"
@@ -148,7 +147,7 @@ def _pointwise_to_rows(r: Request) -> Answer:
         return _small(r)
     if r.exposed and (not r.feeds or r.feeds != r.group.passes):
         return "others need it, and the rows do not begin with it"
-    if r.exposed and not r.levels.is_dear[r.n]:
+    if r.exposed and not r.levels.is_dear(r.n):
         return "others need it, and each pass over the rows would compute it again"
     return Joining()
 

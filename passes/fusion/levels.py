@@ -7,6 +7,9 @@ from the ops alone.
 
 from __future__ import annotations
 
+import math
+
+from graphc.ir.compute.compose import CHEAP
 from graphc.passes.fusion.roles import Facts, Place, Role
 
 _FUSIBLE = frozenset({Role.POINTWISE, Role.MOVEMENT, Role.REDUCTION, Role.ROWWISE, Role.PRODUCT})
@@ -37,8 +40,7 @@ class Levels:
             self._set_height(n, epilogues)
         for n in reversed(range(count)):
             self._set_level(n)
-        self.is_dear = [True] * count
-        """Whether ``n`` and what is computed with it are too much to be computed twice."""
+        self._weight: list[float] = [math.inf] * count
         for n in range(count):
             if facts.role[n] in _ELEMENTS:
                 self._set_costs(n)
@@ -57,6 +59,10 @@ class Levels:
         return all(
             self.is_stored(o, n) or any(c != n for c, _ in uses[o]) for o in self.facts.operands[n]
         )
+
+    def is_dear(self, n: int) -> bool:
+        """Whether ``n``, with what is computed only for it, is too much to be computed twice."""
+        return self._weight[n] > CHEAP
 
     def own_root(self, n: int) -> int | None:
         """The matrix product that ``n`` should be computed with."""
@@ -91,7 +97,9 @@ class Levels:
         facts = self.facts
         computed = [o for o in facts.operands[n] if not self.is_stored(o, n)]
         self.is_free[n] = all(self.is_free[o] for o in computed)
-        self.is_dear[n] = not facts.is_cheap(n) or any(self.is_dear[o] for o in computed)
+        own = facts.weight(n)
+        if own is not None:
+            self._weight[n] = own + sum(self._weight[o] for o in computed)
 
     def _set_level(self, n: int) -> None:
         facts, level = self.facts, self._level

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum, auto
 
+from graphc.ir.compute.compose import CHEAP, operations
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph, Node
 from graphc.passes.guards import Guards
@@ -67,8 +68,6 @@ _ROLES: Mapping[str, Role] = {
 
 RANDOM = frozenset({"random_uniform", "random_normal"})
 _SPARSE = "sparse_softmax_cross_entropy"
-_SLOW = frozenset({"divide", "reciprocal", "sqrt", "rsqrt", "floordiv", "mod"})
-"""Exact, but not to be computed twice."""
 
 
 class Facts:
@@ -79,6 +78,7 @@ class Facts:
         self.nodes = list(graph.nodes)
         self.number = {node: i for i, node in enumerate(self.nodes)}
         self.guards = Guards()
+        self._weights: dict[str, int | None] = {}
         self.role = [_role(node) for node in self.nodes]
         self.frame = [frame(node.outputs[0].shape) if node.outputs else () for node in self.nodes]
         """Of the first output."""
@@ -107,11 +107,18 @@ class Facts:
         """The frame of the first operand of ``n``."""
         return frame(self.nodes[n].inputs[0].shape)
 
+    def weight(self, n: int) -> int | None:
+        """How many operations an element of ``n`` takes; None: too many, or too dear ones."""
+        if self.role[n] is not Role.POINTWISE:
+            return None
+        node = self.nodes[n]
+        if node.op.name not in self._weights:
+            self._weights[node.op.name] = _weight(node)
+        return self._weights[node.op.name]
+
     def is_cheap(self, n: int) -> bool:
         """Whether computing ``n`` again costs less than reading it again."""
-        op = self.nodes[n].op
-        pointwise = self.role[n] is Role.POINTWISE
-        return pointwise and op.exact and op.name not in _SLOW and not self.can_fail(n)
+        return self.weight(n) is not None
 
     def can_fail(self, n: int) -> bool:
         """Whether ``n`` checks its data."""
@@ -131,6 +138,14 @@ class Facts:
     def rows(self, n: int) -> Frame:
         """The rows of a reduction with rows, or of a rowwise op."""
         return self.frame[n] if self.role[n] is Role.REDUCTION else self.read_frame(n)[:-1]
+
+
+def _weight(node: Node) -> int | None:
+    kernel = node.op.kernel(node)
+    if kernel.guards or len(kernel.stages) != 1:
+        return None
+    count = operations(kernel.stages[0].value)
+    return None if count is None or count > CHEAP else count
 
 
 def _role(node: Node) -> Role:

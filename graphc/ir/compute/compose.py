@@ -28,6 +28,8 @@ from graphc.ir.types import TensorType
 
 CHEAP = 8
 """Up to so many exactly rounded operations are computed again rather than kept."""
+_SLOW = frozenset({"div", "floordiv", "mod", "sqrt"})
+"""Exactly rounded, but slow."""
 
 
 @dataclass(frozen=True)
@@ -185,11 +187,18 @@ def _reads_once(reader: Stage, load: Load) -> bool:
     return all(axis in used or axis.extent == 1 for axis in axes)
 
 
+def operations(value: Expr) -> int | None:
+    """How many operations compute ``value``; None if one of them is too dear to be done twice."""
+    found = [e for e in postorder([value]) if isinstance(e, Apply | Guard)]
+    ops = [e.op for e in found if isinstance(e, Apply)]
+    if any(op in _SLOW or not SCALAR_OPS[op].exact for op in ops):
+        return None
+    return len(found)
+
+
 def _is_cheap(value: Expr) -> bool:
-    operations = [e for e in postorder([value]) if isinstance(e, Apply | Guard)]
-    costly = any(isinstance(e, Apply) and not SCALAR_OPS[e.op].exact for e in operations)
-    slow = any(isinstance(e, Apply) and e.op in ("div", "sqrt", "mod") for e in operations)
-    return not costly and not slow and len(operations) <= CHEAP
+    count = operations(value)
+    return count is not None and count <= CHEAP
 
 
 def _pruned(kernel: Kernel) -> Kernel:
