@@ -7,6 +7,7 @@ that are alive at the same time. ``overlaps`` is an independent check of the res
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,30 +65,53 @@ def overlaps(intervals: Sequence[Interval], layout: Layout) -> Iterator[tuple[in
         alive.append(i)
 
 
+class _Ranges:
+    """A union of byte ranges, as sorted starts and ends; ranges that touch are one."""
+
+    __slots__ = ("ends", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def add(self, start: int, end: int) -> None:
+        first, last = bisect_left(self.ends, start), bisect_right(self.starts, end)
+        if first < last:
+            start, end = min(start, self.starts[first]), max(end, self.ends[last - 1])
+        self.starts[first:last] = [start]
+        self.ends[first:last] = [end]
+
+
 class _Steps:
-    """Which byte ranges are taken at a step; ranges are kept in a segment tree over steps."""
+    """Which byte ranges are taken at a step, in a segment tree over steps."""
 
     def __init__(self, steps: int) -> None:
         self._size = 1 << max(0, (steps - 1).bit_length())
-        self._here: list[list[tuple[int, int]]] = [[] for _ in range(2 * self._size)]
-        self._below: list[list[tuple[int, int]]] = [[] for _ in range(2 * self._size)]
+        self._here = [_Ranges() for _ in range(2 * self._size)]
+        self._below = [_Ranges() for _ in range(2 * self._size)]
 
     def add(self, first: int, last: int, taken: tuple[int, int]) -> None:
+        above: set[int] = set()
         for node in self._cover(first, last):
-            self._here[node].append(taken)
+            self._here[node].add(*taken)
             parent = node >> 1
-            while parent:
-                self._below[parent].append(taken)
+            while parent and parent not in above:
+                above.add(parent)
                 parent >>= 1
+        for parent in above:
+            self._below[parent].add(*taken)
 
-    def during(self, first: int, last: int) -> set[tuple[int, int]]:
-        """Ranges taken at any step from ``first`` to ``last``."""
-        found: set[tuple[int, int]] = set()
+    def during(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Ranges taken at any step from ``first`` to ``last``; they may overlap."""
+        seen: set[int] = set()
+        found: list[tuple[int, int]] = []
         for node in self._cover(first, last):
-            found.update(self._here[node], self._below[node])
+            found += zip(self._here[node].starts, self._here[node].ends, strict=True)
+            found += zip(self._below[node].starts, self._below[node].ends, strict=True)
             parent = node >> 1
-            while parent:
-                found.update(self._here[parent])
+            while parent and parent not in seen:
+                seen.add(parent)
+                found += zip(self._here[parent].starts, self._here[parent].ends, strict=True)
                 parent >>= 1
         return found
 
