@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from graphc.artifact import Manifest, Port
 from graphc.ir.dtypes import as_dtype
@@ -59,7 +61,7 @@ enum {{
 }};
 
 /* How many bytes of constants-TARGET.bin to load or map, at a multiple of 64. */
-{constants}
+{constants}{variable_lists}
 /* How many bytes of workspace a call needs. */
 int64_t {name}_workspace_size(const int64_t *dims);
 
@@ -98,8 +100,35 @@ def header_text(manifest: Manifest, constant_bytes: Mapping[str, int]) -> str:
         outputs=len(manifest.outputs), variables=len(manifest.variables),
         dims=len(manifest.dims), dims_text=_dims_text(manifest),
         errors=errors or "     This program has no errors in data.\n", constants=sizes,
+        variable_lists=_variable_lists(upper, manifest.variables),
         pad=" " * (len(manifest.name) + 13),
     )  # fmt: skip
+
+
+def _variable_lists(upper: str, variables: tuple[Port, ...]) -> str:
+    """Names and bytes of the variables, to fetch their values from the file or to make room."""
+    if not variables:
+        return ""
+    lists = {
+        "NAMES": ("names in variables.safetensors", [json.dumps(v.name) for v in variables]),
+        "BYTES": ("sizes", [str(_bytes(v)) for v in variables]),
+    }
+    return "".join(
+        f"\n/* The variables' {what}, in order. */\n#define {upper}_VARIABLE_{key} \\\n"
+        + "".join(f"  {lead} {item}{end} \\\n" for lead, item, end in _braced(items))[:-3]
+        + "\n"
+        for key, (what, items) in lists.items()
+    )
+
+
+def _braced(items: list[str]) -> Iterator[tuple[str, str, str]]:
+    """The lines of a C initialiser."""
+    for i, item in enumerate(items):
+        yield "{" if i == 0 else " ", item, "}" if i == len(items) - 1 else ","
+
+
+def _bytes(variable: Port) -> int:
+    return math.prod(map(int, variable.shape)) * as_dtype(variable.dtype).size
 
 
 def _dims_text(manifest: Manifest) -> str:
