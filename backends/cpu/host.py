@@ -6,7 +6,7 @@ that the processor's name implies. A level (``x86-64-v3``, ...) is the same plai
 machine that need not be this one, so that code for each of them is generated, run and tested in
 one way.
 
-LLVM is loaded by ``host_cpu`` alone, when it is called.
+LLVM is loaded by ``host_cpu`` and ``llvm_version`` alone, when they are called.
 """
 
 from __future__ import annotations
@@ -99,6 +99,13 @@ def host_cpu() -> HostCPU:
         cores=len(os.sched_getaffinity(0)),
         caches=read_caches(_SYSFS, os.sched_getaffinity(0)),
     )
+
+
+def llvm_version() -> str:
+    """The version of LLVM, such as ``20.1.8``."""
+    import llvmlite.binding as llvm
+
+    return ".".join(map(str, llvm.llvm_version_info))
 
 
 def named_cpu(name: str) -> HostCPU:

@@ -36,13 +36,13 @@ def command() -> None:
 
 
 def _versions() -> Rows:
-    import llvmlite.binding as llvm
+    from graphc.backends.cpu.host import llvm_version
 
     yield "graphc", f"{__version__} in {Path(__file__).resolve().parents[1]}"
     yield "Python", f"{platform.python_version()} ({sys.executable})"
     for library in ("numpy", "llvmlite", "ml_dtypes", "safetensors"):
         yield library, _version(library)
-    yield "LLVM", ".".join(map(str, llvm.llvm_version_info))
+    yield "LLVM", llvm_version()
 
 
 def _processor() -> Rows:
