@@ -150,7 +150,7 @@ class Pow(_Accurate, Binary):
 
     name = "pow"
     scalar = "pow"
-    ufunc = np.power
+    ufunc = np.float_power  # np.power takes a square root for the exponent 0.5, also of -inf
 
     def derive(self, a: Tensor, b: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Finite at 0: ``0 ** 0`` is flat in ``a``, and logarithms are of positive bases only."""

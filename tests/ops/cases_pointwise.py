@@ -69,6 +69,7 @@ def pow_(op, rng):
         bases = np.array([0, -0.0, 1, -1, 2, -2, 0.5, -0.5, np.inf, -np.inf, np.nan], dtype.numpy)
         exponents = np.array([0, -0.0, 1, -1, 2, 3, -3, 0.5, np.inf, -np.inf, np.nan], dtype.numpy)
         yield Case(op, (bases[:, None], exponents))
+        yield Case(op, (bases, np.array(0.5, dtype.numpy)))
     for a, b in BINARY_SHAPES:
         inputs = (positive(rng, float64, a), values(rng, float64, b))
         yield Case(op, inputs, smooth=True)

@@ -139,7 +139,7 @@ SCALAR_OPS: dict[str, ScalarOp] = {
     "tanh": ScalarOp(1, "same", FLOATS, np.tanh, exact=False),
     "sigmoid": ScalarOp(1, "same", FLOATS, _sigmoid, exact=False),
     "erf": ScalarOp(1, "same", FLOATS, _erf, exact=False),
-    "pow": ScalarOp(2, "same", FLOATS, np.power, exact=False),
+    "pow": ScalarOp(2, "same", FLOATS, np.float_power, exact=False),
     "lt": ScalarOp(2, "bool", ALL, np.less),
     "le": ScalarOp(2, "bool", ALL, np.less_equal),
     "gt": ScalarOp(2, "bool", ALL, np.greater),
