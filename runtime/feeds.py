@@ -22,6 +22,8 @@ from graphc.ir.types import user_shape_text
 
 Array = npt.NDArray[Any]
 
+_OUTSIDE = "there are numbers outside of its range"
+
 
 def prepare(tensor: Tensor, value: Any) -> Array:
     """``value`` as a dense, aligned array of the tensor's dtype, not copied if it is one already.
@@ -81,11 +83,33 @@ def _array(tensor: Tensor, value: Any, dtype: DType) -> Array:
 
 
 def _literal(value: Any, dtype: DType) -> Array:
-    """Numbers and lists of them convert; arrays within a list keep to the rules of arrays."""
+    """Numbers and lists of them convert: fractions are cut off where integers are wanted.
+
+    Raises:
+        OverflowError: a number that lies outside of an integer dtype, or NaN.
+        TypeError: something that is no number.
+    """
     array = np.asarray(value)
+    if array.dtype.kind == "O" and dtype.is_integer and _all_integers(array):
+        raise OverflowError(_OUTSIDE)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"its elements are {array.dtype}")
+    if dtype.is_integer and array.dtype.kind != "b" and not _within(array, dtype):
+        raise OverflowError(_OUTSIDE)
     return array.astype(dtype.numpy)
+
+
+def _all_integers(array: Array) -> bool:
+    return all(isinstance(value, int) for value in array.flat)
+
+
+def _within(array: Array, dtype: DType) -> bool:
+    """Whether numbers, cut to integers, are numbers of ``dtype``; both ends are exact as floats."""
+    info = np.iinfo(dtype.numpy)
+    if array.dtype.kind == "f":
+        end = float(info.max // 2 + 1) * 2
+        return bool(np.all((array > float(info.min) - 1) & (array < end) | (array == info.min)))
+    return not array.size or (info.min <= int(array.min()) and int(array.max()) <= info.max)
 
 
 def _converted(tensor: Tensor, array: Array, dtype: DType) -> Array:

@@ -72,6 +72,8 @@ class Session:
             StateError: two assigns to one variable that no control path orders.
         """
         parsed = self._parse(fetches)
+        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+            raise FeedError(f"feeds are a dict of values by tensor, not {type(feed_dict).__name__}")
         feeds = [(self._feed(key), value) for key, value in (feed_dict or {}).items()]
         tensors = tuple([tensor for tensor, _ in feeds])
         if len(set(tensors)) != len(tensors):

@@ -33,6 +33,8 @@ def test_missing_and_extra_feeds(sess):
         sess.run(x, {x: [1, 2], 3: 4})
     with pytest.raises(gx.FeedError, match="nothing"):
         sess.run(x, {x: [1, 2], "nothing:0": 4})
+    with pytest.raises(gx.FeedError, match="not list"):
+        sess.run(x, [x, 1])
     with gx.Graph().as_default():
         other = gx.placeholder(gx.float32, [2])
     with pytest.raises(gx.FeedError, match="another graph"):
@@ -47,6 +49,13 @@ def test_missing_and_extra_feeds(sess):
         (gx.int32, [2], np.array([1.5, 2.0]), "would change"),
         (gx.int32, [], np.int64(2**40), "would change"),
         (gx.bool, [1], np.array([3]), "would change"),
+        (gx.int32, [], 2**40, "outside of its range"),
+        (gx.int32, [1], [-(2**31) - 1], "outside of its range"),
+        (gx.int32, [1], [2.0**31], "outside of its range"),
+        (gx.int32, [1], [float("nan")], "outside of its range"),
+        (gx.int64, [1], [2**63], "outside of its range"),
+        (gx.int64, [], 2.0**63, "outside of its range"),
+        (gx.int64, [], 2**70, "outside of its range"),
         (gx.float32, [1], ["a"], "array"),
         (gx.float32, [1], object(), "float32"),
         (gx.float32, [2], [[1], [2, 3]], "array"),
@@ -67,6 +76,9 @@ def test_feeds_that_do_not_fit(sess, dtype, shape, value, message):
         (gx.int64, np.array([1, 2], np.int8)),
         (gx.float64, np.array([1, 2])),
         (gx.int32, [True, 2.7]),
+        (gx.int32, [2**31 - 1, -(2.0**31) - 0.5]),
+        (gx.int64, [2**63 - 1, -(2**63)]),
+        (gx.int64, [-(2.0**63), 3.5]),
         (gx.bool, np.array([0, 1])),
     ],
 )
