@@ -112,6 +112,9 @@ def _is_literal(value: Any) -> bool:
 
 def _numpy(value: Any) -> tuple[np.ndarray[Any, Any], DType]:
     """``value`` as NumPy sees it, and the dtype of that."""
+    if isinstance(value, Expression):
+        message = f"{value} is a size that only a run knows: as a tensor it is gx.shape(x)[axis]"
+        raise _dtype_error(message)
     try:
         array = np.asarray(value)
     except GraphError:

@@ -184,13 +184,21 @@ class Pad(Arrangement):
 
 
 def concat(values: Sequence[TensorLike], axis: int, name: str | None = None) -> Tensor:
-    """``values`` one behind the other along ``axis``; their other sizes are equal."""
-    return emit("concat", *convert_all(values), axis=axis, name=name)
+    """``values`` one behind the other along ``axis``; their other sizes are equal.
+
+    Raises:
+        ShapeError: no values, or sizes that differ.
+    """
+    return emit("concat", *_some(values), axis=axis, name=name)
 
 
 def stack(values: Sequence[TensorLike], axis: int = 0, name: str | None = None) -> Tensor:
-    """``values``, all of one shape, along a new axis before ``axis``; -1 is behind the last."""
-    tensors = convert_all(values)
+    """``values``, all of one shape, along a new axis before ``axis``; -1 is behind the last.
+
+    Raises:
+        ShapeError: no values, or shapes that differ.
+    """
+    tensors = _some(values)
     at = to_axis(axis, len(tensors[0].shape) + 1, tensors[0])
     apart = [emit("reshape", x, shape=(*x.shape[:at], 1, *x.shape[at:])) for x in tensors]
     return emit("concat", *apart, axis=at, name=name)
@@ -248,3 +256,10 @@ def pad(
     low, high = (tuple(int(pair[side]) for pair in paddings) for side in (0, 1))
     value = to_array(constant_values, x.dtype).item()
     return emit("pad", x, low=low, high=high, value=value, name=name)
+
+
+def _some(values: Sequence[TensorLike]) -> list[Tensor]:
+    """``values`` as tensors, of which there is one at least."""
+    if not len(values):
+        raise ShapeError(located("there is nothing to join: give a tensor or more", user_source()))
+    return convert_all(values)

@@ -139,8 +139,17 @@ def range(  # TensorFlow's name
     start: float, limit: float | None = None, delta: float = 1, dtype: Any = None,
     name: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """``start``, ``start + delta``, ... before ``limit``; of one argument, from 0 to it."""
+    """``start``, ``start + delta``, ... before ``limit``; of one argument, from 0 to it.
+
+    Raises:
+        GraphError: an argument that is no number, such as a size known only in a run; a step of 0.
+    """
     first, last = (0, start) if limit is None else (start, limit)
+    for number in (first, last, delta):
+        if not isinstance(number, int | float | np.number):
+            raise GraphError(located(f"{number!r} is no number to count with", user_source()))
+    if delta == 0:
+        raise GraphError(located("range cannot count in steps of 0", user_source()))
     values = np.arange(first, last, delta)
     if dtype is None:
         dtype = np.int32 if values.dtype.kind == "i" else np.float32

@@ -13,6 +13,7 @@ from graphc.ir.errors import ShapeError
 from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Typing, register
 from graphc.ir.operators import TensorLike
+from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
 from graphc.ops.coercion import convert, to_axis, to_shape
@@ -125,12 +126,20 @@ def expand_dims(x: TensorLike, axis: int, name: str | None = None) -> Tensor:
 def squeeze(
     x: TensorLike, axis: int | Sequence[int] | None = None, name: str | None = None
 ) -> Tensor:
-    """``x`` without the axes ``axis``, which have size 1; None: all that are known to have it."""
+    """``x`` without the axes ``axis``, which have size 1; None: all that are known to have it.
+
+    Raises:
+        ShapeError: an axis that is known to have another size.
+    """
     x = convert(x)
     if axis is None:
         axes = {a for a, size in enumerate(x.shape) if size == 1}
     else:
         axes = {to_axis(a, len(x.shape), x) for a in ([axis] if isinstance(axis, int) else axis)}
+    for a in sorted(axes):
+        if isinstance(x.shape[a], int) and x.shape[a] != 1:
+            message = f"axis {a} of {x!r} has size {x.shape[a]}: only one of size 1 can go"
+            raise ShapeError(located(message, user_source()))
     shape = tuple(size for a, size in enumerate(x.shape) if a not in axes)
     return emit("reshape", x, shape=shape, name=name)
 

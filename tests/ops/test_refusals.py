@@ -7,7 +7,7 @@ import pytest
 
 import graphc.ops as gx
 from graphc.ir.dtypes import COMPUTED, bool_, float32, int32, int64
-from graphc.ir.errors import DTypeError, ShapeError
+from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.op import OPS
 from tests.ops.cases import CASES, all_cases
 
@@ -42,10 +42,13 @@ SHAPES = {
     "broadcast_to": (lambda: gx.broadcast_to(f32(2), [3]), r"must broadcast to \[3\]"),
     "broadcast_to fewer axes": (lambda: gx.broadcast_to(f32(1, 2), [2]), "must broadcast"),
     "expand_dims": (lambda: gx.expand_dims(f32(2), 3), "axis 3 is none of the 2 axes"),
-    "squeeze": (lambda: gx.squeeze(f32(2), 0), "as many elements"),
+    "squeeze": (lambda: gx.squeeze(f32(2), 0), "size 2: only one of size 1"),
+    "squeeze of what may be empty": (lambda: gx.squeeze(f32("n", 3), 1), "size 3: only one"),
     "squeeze axis": (lambda: gx.squeeze(f32(1), 1), "axis 1"),
     "tile": (lambda: gx.tile(f32(2), [1, 2]), "2 multiples"),
     "concat sizes": (lambda: gx.concat([f32(2, 3), f32(3, 2)], 0), "every axis but 0"),
+    "concat nothing": (lambda: gx.concat([], 0), "nothing to join"),
+    "stack nothing": (lambda: gx.stack([]), "nothing to join"),
     "concat ranks": (lambda: gx.concat([f32(2), f32(2, 1)], 0), "one rank"),
     "concat axis": (lambda: gx.concat([f32(2)], 1), "axis 1"),
     "stack": (lambda: gx.stack([f32(2), f32(3)]), "every axis but"),
@@ -95,6 +98,16 @@ def test_dtypes(name):
     make, rule = DTYPES[name]
     with pytest.raises(DTypeError, match=rule):
         make()
+
+
+def test_a_size_known_only_in_a_run_is_no_number():
+    x = f32("n")
+    with pytest.raises(DTypeError, match=r"n is a size.*gx\.shape\(x\)\[axis\]"):
+        x * x.shape[0]
+    with pytest.raises(GraphError, match="n is no number to count with"):
+        gx.range(x.shape[0])
+    with pytest.raises(GraphError, match="steps of 0"):
+        gx.range(0, 5, 0)
 
 
 def test_an_error_shows_what_the_user_wrote():
