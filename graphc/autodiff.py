@@ -123,19 +123,28 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     them.
 
     Raises:
-        GraphError: the results depend on a variable that is no argument.
+        GraphError: the results depend on a variable that is no argument, or the function returns
+            something else.
     """
 
     @wraps(function)
     def wrapped(*args: TensorLike) -> Any:
         operands = [convert(value) for value in args]
-        results, gradient = function(*operands)
+        results, gradient = _pair(function(*operands))
         single = not isinstance(results, list | tuple)
         values = [convert(value) for value in ([results] if single else results)]
         found = custom_values(values, operands, gradient)
         return found[0] if single else type(results)(found)
 
     return wrapped
+
+
+def _pair(returned: Any) -> tuple[Any, Callable[..., Any]]:
+    """What a function with a custom gradient returned, if it is results and a function."""
+    if isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
+        return returned
+    message = "a function with a custom gradient returns its results and its gradient function"
+    raise GraphError(located(f"{message}, not {returned!r}", user_source()))
 
 
 def _fitted(node: Node, tensor: Tensor, grad: Tensor) -> Tensor:

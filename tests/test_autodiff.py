@@ -256,6 +256,9 @@ def test_custom_gradient_refuses_what_it_would_get_wrong():
     x = gx.placeholder(gx.float32, [])
     with pytest.raises(gx.GraphError, match=r"variable 'w', which must be an argument"):
         gx.custom_gradient(lambda x: (x * w, lambda dy: dy))(x)
+    for returned in (x, (x, x), [x, lambda dy: dy]):
+        with pytest.raises(gx.GraphError, match="results and its gradient function, not"):
+            gx.custom_gradient(lambda _, returned=returned: returned)(x)
     short = gx.custom_gradient(lambda a, b: (a * b, lambda dy: dy))(x, w)
     with pytest.raises(gx.GraphError, match="gave 1 gradients for 2"):
         gx.gradients(short, x)
