@@ -121,7 +121,7 @@ def bytes_of(arrays: Arrays) -> bytes:
     """A safetensors file of ``arrays``."""
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    return save({name: np.asarray(value, order="C") for name, value in arrays.items()})
 
 
 def _fitting(graph: Graph, values: Arrays) -> dict[str, npt.NDArray[Any]]:

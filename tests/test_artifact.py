@@ -14,6 +14,7 @@ from graphc.artifact import Artifact, manifest_text
 from graphc.backends.cpu import objects
 from graphc.runtime.deploy import deploy
 from graphc.runtime.deployable import from_artifact
+from tests.passes.random_programs import random_program
 
 HIDDEN, CLASSES, INPUTS = 16, 5, 12
 
@@ -338,6 +339,41 @@ class TestRefusals:
         with pytest.raises(gx.ArtifactError, match="needs a target"):
             gx.compile(network.logits, [network.x], tmp_path / "m", session=network.session,
                        targets=[])  # fmt: skip
+
+
+@pytest.mark.random_cases(quick=8, soak=300)
+def test_random_programs_have_the_bits_of_the_session(case_seed, tmp_path):
+    """Two runs, so that what was stored is read again; frozen or not."""
+    program = random_program(case_seed)
+    fetches, feeds = [program.fetches, program.targets], list(program.feeds)
+    session = gx.Session(graph=program.graph)
+    frozen = case_seed % 2 == 0
+    try:
+        gx.compile(fetches, feeds, tmp_path / "m", session=session, freeze_variables=frozen)
+    except gx.StateError:
+        with pytest.raises(gx.StateError):
+            session.run(fetches, program.feeds)
+        return
+    model = gx.load(tmp_path / "m")
+    for _ in range(2):
+        found, _ = model(*program.feeds.values())
+        expected, _ = session.run(fetches, program.feeds)
+        assert all(map(same_bits, found, expected))
+    values = session.run(
+        {name: f"{name}/read:0" for name in model.variables if "random" not in name}
+    )
+    assert all(same_bits(model.variables[name], value) for name, value in values.items())
+
+
+def test_numbers_without_axes_stay_what_they_are(tmp_path):
+    counter = gx.Variable(np.int64(3), name="counter")
+    draw = gx.random_normal([5], seed=1)
+    session = gx.Session()
+    gx.compile([gx.assign_add(counter, 2), draw], [], tmp_path / "m", session=session)
+    model = gx.load(tmp_path / "m")
+    assert model()[0] == 5
+    assert model()[0] == 7
+    assert {v.shape for v in model.variables.values()} == {()}
 
 
 def test_manifest_text_is_the_same_each_time(network, tmp_path):
