@@ -96,6 +96,8 @@ class Session:
         def call(*values: Any) -> Any:
             if len(values) != count:
                 raise FeedError(f"{count} values are to be fed, not {len(values)}")
+            if self._closed:
+                raise GraphcError("the session is closed")
             fetched = run(values)
             self._store.initialized |= executor.writes
             return build([value if value.shape else value[()] for value in fetched])

@@ -135,6 +135,9 @@ def test_make_callable_is_run_with_positional_feeds(sess):
     np.testing.assert_array_equal(f([1, 2], np.array([3.0]))["sum"], [4, 5])
     with pytest.raises(gx.FeedError, match="2 values"):
         f([1, 2])
+    sess.close()
+    with pytest.raises(gx.GraphcError, match="the session is closed"):
+        f([1, 2], [3])
 
 
 def test_random_numbers_differ_from_run_to_run_and_follow_the_seed():
