@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from graphc.ir.compute.expr import (
     Apply,
+    Axis,
     Const,
     Expr,
     Guard,
@@ -81,7 +82,7 @@ def inline(kernel: Kernel) -> Kernel:
     values: dict[str, Map] = {}
     stages: list[Stage] = []
     for original in kernel.stages:
-        stage = _with_values(original, values)
+        stage = _with_values(_over_common_axes(original, values), values)
         stages.append(stage)
         kept = stage.name in kernel.results
         if isinstance(stage, Map) and _worth(stage, readers.get(stage.name, []), kept):
@@ -116,13 +117,57 @@ def _renamed(stage: Stage, buffers: Mapping[str, str], guards: int) -> Stage:
     return replace(renamed, name=buffers[stage.name])
 
 
+def _over_common_axes(stage: Stage, values: Mapping[str, Map]) -> Stage:
+    """``stage`` over the axes of a map that it reads at its own index.
+
+    The map's value can then be used as it is: a chain of maps shares one expression instead of
+    copying a longer one at each link.
+    """
+    if isinstance(stage, Scatter):
+        return stage
+    own = stage.axes + (stage.over if isinstance(stage, Reduce) else ())
+    for load in loads_of(stage):
+        source = values.get(load.buffer)
+        if source is None or not _is_index_of(load, own) or len(source.axes) != len(own):
+            continue
+        if any(a.extent != b.extent for a, b in zip(source.axes, own, strict=True)):
+            continue
+        at: dict[Axis, Expr] = {a: Index(b) for a, b in zip(own, source.axes, strict=True)}
+        moved = with_values(stage, substitute(values_of(stage), at))
+        moved = replace(moved, axes=source.axes[: len(stage.axes)])
+        return (
+            replace(moved, over=source.axes[len(stage.axes) :])
+            if isinstance(moved, Reduce)
+            else moved
+        )
+    return stage
+
+
+def _is_index_of(load: Load, axes: Sequence[Axis]) -> bool:
+    """Whether an element is loaded for each index of ``axes``, at that index."""
+    return len(load.index) == len(axes) and all(
+        isinstance(i, Index) and i.axis is axis for i, axis in zip(load.index, axes, strict=True)
+    )
+
+
 def _with_values(stage: Stage, values: Mapping[str, Map]) -> Stage:
+    made: dict[tuple[str, tuple[int, ...]], Expr] = {}
+
+    def value_at(load: Load) -> Expr:
+        """Equal loads become one expression: twice the same value must not grow twice."""
+        source = values[load.buffer]
+        if _is_index_of(load, source.axes):
+            return source.value
+        key = (load.buffer, tuple(map(id, load.index)))
+        if key not in made:
+            at = dict(zip(source.axes, load.index, strict=True))
+            (made[key],) = substitute([source.value], at)
+        return made[key]
+
     def change(expr: Expr) -> Expr:
         if not isinstance(expr, Load) or expr.buffer not in values:
             return expr
-        source = values[expr.buffer]
-        at = dict(zip(source.axes, expr.index, strict=True))
-        (value,) = substitute([source.value], at)
+        value = value_at(expr)
         if expr.where is None:
             return value
         (value,) = _predicated(value, expr.where)
@@ -197,8 +242,21 @@ def operations(value: Expr) -> int | None:
 
 
 def _is_cheap(value: Expr) -> bool:
-    count = operations(value)
-    return count is not None and count <= CHEAP
+    """Whether ``operations`` are few; looks no further than it must."""
+    seen: set[int] = set()
+    stack, count = [value], 0
+    while stack:
+        expr = stack.pop()
+        if id(expr) in seen:
+            continue
+        seen.add(id(expr))
+        if isinstance(expr, Apply | Guard):
+            count += 1
+            slow = isinstance(expr, Apply) and (expr.op in _SLOW or not SCALAR_OPS[expr.op].exact)
+            if slow or count > CHEAP:
+                return False
+        stack.extend(expr.operands)
+    return True
 
 
 def _pruned(kernel: Kernel) -> Kernel:
