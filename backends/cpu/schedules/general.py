@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from graphc.backends.cpu.schedules import cost
 from graphc.backends.cpu.schedules.gemm import emit_product
@@ -27,7 +28,7 @@ from graphc.backends.loops.lower import Lowering, Position, View, size_expr
 from graphc.backends.loops.merge import Work, merge_axes
 from graphc.backends.loops.plan import Group, Plan, is_contraction, plan
 from graphc.ir.compute.compose import loads_of
-from graphc.ir.compute.expr import Axis, Index
+from graphc.ir.compute.expr import Axis, Index, postorder
 from graphc.ir.compute.kernel import Kernel, Reduce, Scatter, Stage
 from graphc.ir.compute.symbols import symbols
 from graphc.ir.dims import Dim, product
@@ -36,6 +37,8 @@ from graphc.ir.target import Target
 
 SCRATCH_BYTES = 32 * 1024
 """Up to this size, what one row hands from stage to stage is kept on the stack."""
+LONG_BODY = 200
+"""Of more values than these, a nest's body is written once (see ``nest.vectors``)."""
 UNKNOWN_EXTENT = 64
 """What a symbolic extent counts for when the cost of a task is estimated."""
 
@@ -150,8 +153,11 @@ class _GroupWriter:
         lanes = lanes_for(last, wanted)
         body = self._elementwise if elementwise else self._in_order
 
+        once = sum(len(postorder(work.values)) for work in works) > LONG_BODY
+
         def row(at: Position, span: tuple[Expr, Expr]) -> None:
-            vectors(self.lowering, last, span, at, lanes, lambda place: body(works, place))
+            here = partial(body, works)
+            vectors(self.lowering, last, span, at, lanes, here, once=once)
 
         turned = turned_axis(self.lowering, works, rows, lanes) if elementwise else None
         if turned is not None:

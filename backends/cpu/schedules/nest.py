@@ -50,9 +50,19 @@ def vectors(
     at: Position,
     lanes: int,
     body: Advance,
+    *,
+    once: bool = False,
 ) -> None:
-    """``body`` at ``lanes`` elements of ``axis`` at a time, the last ones of ``span`` masked."""
+    """``body`` at ``lanes`` elements of ``axis`` at a time, the last ones of ``span`` masked.
+
+    ``once`` writes the body once, masked throughout, instead of a second time for the last ones:
+    for bodies so long that compiling them takes longer than masks do.
+    """
     emit, (begin, end) = lowering.emit, span
+    if once:
+        with emit.loop(begin, end, lanes) as loop:
+            body(_vector(at, axis, loop.index, lanes, tail_mask(emit, loop.index, end, lanes)))
+        return
     stop = whole_vectors(emit, begin, end, lanes)
     if not same(begin, stop):
         with emit.loop(begin, stop, lanes) as loop:
