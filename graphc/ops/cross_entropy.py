@@ -95,7 +95,7 @@ class SoftmaxCrossEntropy(_CrossEntropy):
         with np.errstate(all="ignore"):
             loss = -(labels * logs).sum(axis=-1)
             backprop = np.exp(logs) * labels.sum(axis=-1, keepdims=True) - labels
-        return [loss.astype(dtype), backprop.astype(dtype)]
+            return [loss.astype(dtype), backprop.astype(dtype)]
 
     def compute(self, build: KernelBuilder) -> None:
         logits, labels = build.inputs
@@ -136,7 +136,8 @@ class SparseSoftmaxCrossEntropy(_CrossEntropy):
         logs = log_softmax_numpy(logits, -1)
         right = np.arange(classes) == labels[..., None]
         loss = -np.where(right, logs, 0.0).sum(axis=-1)
-        return [loss.astype(dtype), (np.exp(logs) - right).astype(dtype)]
+        with np.errstate(all="ignore"):
+            return [loss.astype(dtype), (np.exp(logs) - right).astype(dtype)]
 
     def compute(self, build: KernelBuilder) -> None:
         logits, labels = build.inputs

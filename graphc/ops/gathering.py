@@ -113,7 +113,8 @@ class ScatterAdd(Op):
         found = np.zeros(shape, updates.dtype)
         if updates.size:
             _check_range(indices, shape[axis])
-            np.add.at(found, (slice(None),) * axis + (indices,), updates)
+            with np.errstate(all="ignore"):
+                np.add.at(found, (slice(None),) * axis + (indices,), updates)
         return [found]
 
     def compute(self, build: KernelBuilder) -> None:

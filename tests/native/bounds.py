@@ -29,7 +29,7 @@ def misfit(node, inputs, outputs, fused=True):
     """
     types = [TensorType(t.dtype, x.shape) for t, x in zip(node.types, outputs, strict=True)]
     wanted = node.op.reference(node, inputs, types)
-    if node.op.name in _ULPS:
+    if node.op.name in ULPS:
         return _ulp_misfit(node, inputs, outputs[0], fused)
     bounds = allowed(node, inputs, wanted)
     for n, (found, want, bound) in enumerate(zip(outputs, wanted, bounds, strict=True)):
@@ -46,7 +46,12 @@ def allowed(node, inputs, wanted):
         assert rule is not None or node.op.exact or node.op.stateful, node.op.name
         return [0] * len(wanted)
     with np.errstate(all="ignore"):
-        return rule(node, [np.asarray(x) for x in inputs], wanted)
+        found = rule(node, [np.asarray(x) for x in inputs], wanted)
+    if node.op.name not in SUMS:
+        return found
+    # The order decides the sign of a zero, too.
+    return [b + float(np.finfo(x.dtype).smallest_subnormal)
+            for b, x in zip(found, wanted, strict=True)]  # fmt: skip
 
 
 def difference(found, wanted, bound):
@@ -72,7 +77,8 @@ def difference(found, wanted, bound):
     )
 
 
-_ULPS = {name for name, _ in ULP} - {"sinpi", "cospi"}
+ULPS = {name for name, _ in ULP} - {"sinpi", "cospi"}
+"""Ops that ``misfit`` measures in units in the last place."""
 
 
 def ulps_of(node, fused):
@@ -152,6 +158,16 @@ def _scatter(node, inputs, wanted):
     return [_bounded((inputs[0].size + 1) * _eps(size) * size, size, size.dtype)]
 
 
+def _extreme(node, inputs, wanted):
+    """Of zeros with both signs, the order decides which one is the extreme."""
+    return [np.where(wanted[0] == 0, float(np.finfo(wanted[0].dtype).smallest_subnormal), 0)]
+
+
+def _nothing(node, inputs, wanted):
+    """Integers, scaled by powers of two."""
+    return [0]
+
+
 def _normal(node, inputs, wanted):
     """Radius times cosine: the angle, up to 2 pi, is rounded twice on either side and the cosine
     can change as much; logarithm, root and product are a few ulp of the radius."""
@@ -206,19 +222,22 @@ def _sparse_cross_entropy(node, inputs, wanted):
 
 
 _RULES = {
+    "reduce_max": _extreme,
+    "reduce_min": _extreme,
     "reduce_sum": _sum,
     "reduce_prod": _product_of_all,
     "matmul": _matmul,
     "scatter_add": _scatter,
-    "random_uniform": lambda node, inputs, wanted: [0],
+    "random_uniform": _nothing,
     "random_normal": _normal,
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "softmax_cross_entropy": _cross_entropy,
     "sparse_softmax_cross_entropy": _sparse_cross_entropy,
 }
-REGROUPED = {
+SUMS = {
     "reduce_sum", "reduce_prod", "matmul", "scatter_add", "softmax", "log_softmax",
     "softmax_cross_entropy", "sparse_softmax_cross_entropy",
 }  # fmt: skip
-"""Ops whose floats may differ in bits between two kernels: a schedule decides how they add up."""
+REGROUPED = SUMS | {"reduce_max", "reduce_min"}
+"""Ops whose floats may differ in bits between two kernels: a schedule decides on the order."""

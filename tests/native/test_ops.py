@@ -45,8 +45,7 @@ def check(cases):
     with gx.Session(graph=graph) as session:
         found = session.run([list(node.outputs) for _, node in built], feeds)
     for (case, node), outputs in zip(built, found, strict=True):
-        outputs = [np.asarray(x) for x in outputs]
-        problem = misfit(node, case.inputs, outputs, FUSED)
+        problem = misfit(node, case.inputs, [np.asarray(x) for x in outputs], FUSED)
         assert problem is None, f"{case.name}, {node.types}: {problem}"
         for tensor, value in zip(node.inputs, case.inputs, strict=True):
             assert feeds[tensor].tobytes() == value.tobytes(), f"{case.name} wrote to its feed"
