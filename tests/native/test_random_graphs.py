@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.backends.cpu.targets import host_target
+from graphc.backends.cpu.targets import target_named
 from graphc.backends.reference.state import look
 from graphc.ir.target import Target
 from graphc.ir.text import print_graph
@@ -22,7 +22,6 @@ from tests.native.random_graphs import LARGE, SMALL, random_graph
 from tests.native.spread import spread
 
 PASSES = sorted({step.name for step in default_pipeline(Target("cpu", "any"))} - REQUIRED)
-FUSED = host_target().has_fma
 
 
 @pytest.mark.random_cases(quick=25, soak=1000)
@@ -42,6 +41,7 @@ class Trial:
         self.made = random_graph(seed, size, sizes)
         self.rng = Random(seed)
         self.target = target
+        self.fused = target_named(target).has_fma
 
     def run(self):
         """All comparisons; what fails shows the graph."""
@@ -94,7 +94,7 @@ class Trial:
             if node.op.name == "placeholder":
                 problem = difference(outputs[0], self.made.feeds[node.outputs[0]], 0)
             else:
-                problem = misfit(node, self.operands(node, sight, values), outputs, FUSED)
+                problem = misfit(node, self.operands(node, sight, values), outputs, self.fused)
             assert problem is None, node.error(problem)
         self.check_state(state, sight, values, {})
         return values
