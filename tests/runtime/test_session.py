@@ -111,6 +111,18 @@ def test_swapping_two_variables_takes_their_old_values(sess):
     np.testing.assert_array_equal(sess.run(b), [1, 2])
 
 
+@pytest.mark.parametrize("shape", [[], [1, 1], [5]])
+def test_updates_in_one_kernel_take_old_values_whatever_is_known_early(sess, shape):
+    a = gx.Variable(gx.fill(shape, 1.0))
+    b = gx.Variable(gx.fill(shape, 2.0))
+    known = gx.sin(gx.fill(shape, 0.5))  # computed first, and stored where a was
+    step = gx.group(a.assign(known), b.assign(b - a * known))
+    sess.run(step)
+    first, second = sess.run([a, b])
+    np.testing.assert_allclose(first, np.full(shape, np.sin(0.5)), rtol=1e-6)
+    np.testing.assert_allclose(second, np.full(shape, 2 - np.sin(0.5)), rtol=1e-6)
+
+
 def test_an_error_in_the_data_changes_no_variable(sess):
     v = gx.Variable([1.0, 2.0])
     index = gx.placeholder(gx.int32, [], name="index")

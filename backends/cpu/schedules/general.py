@@ -87,12 +87,18 @@ class _KernelWriter:
         if isinstance(group.stages[0], Scatter):
             emit_scatter(self.lowering, Work(group.stages[0], ()), lanes)
         elif not any(stage.axes for stage in group.stages):
-            emitter = StageEmitter(self.lowering, lanes)
-            for stage in group.stages:
-                index = () if stage.name in self.lowering.views else None
-                emit_scalar(emitter, Work(stage, index), self.add_workspace)
+            self._emit_numbers(group, StageEmitter(self.lowering, lanes))
         elif not self._emit_product(group):
             _GroupWriter(self, group, lanes).emit()
+
+    def _emit_numbers(self, group: Group, emitter: StageEmitter) -> None:
+        """Stages without axes."""
+        works = [self.work(stage) for stage in group.stages]
+        if is_elementwise(group):
+            _emit_elementwise(emitter, works, Position({}))
+            return
+        for work in works:
+            emit_scalar(emitter, work, self.add_workspace)
 
     def _emit_product(self, group: Group) -> bool:
         """Write the loops of ``group`` if it is a matrix product."""
@@ -204,13 +210,7 @@ class _GroupWriter:
         pooled(self.lowering, first, cycles, 1, block)
 
     def _elementwise(self, works: Sequence[Work], at: Position) -> None:
-        """All values, then all stores: a result may lie over a parameter."""
-        emitter = StageEmitter(self.lowering, self.lanes)
-        for work in works:
-            value = self.lowering.vector(work.stage.value, at)
-            self.lowering.values[work.stage.name] = value
-        for work in works:
-            emitter.store(work, self.lowering.values[work.stage.name], at)
+        _emit_elementwise(StageEmitter(self.lowering, self.lanes), works, at)
 
     def _in_order(self, works: Sequence[Work], at: Position) -> None:
         emitter = StageEmitter(self.lowering, self.lanes)
@@ -262,6 +262,15 @@ class _GroupWriter:
                 count *= axis.extent if isinstance(axis.extent, int) else UNKNOWN_EXTENT
             total += count * cost.cycles(stage, self.lanes)
         return total
+
+
+def _emit_elementwise(emitter: StageEmitter, works: Sequence[Work], at: Position) -> None:
+    """All values, then all stores: a result may lie over a parameter."""
+    lowering = emitter.lowering
+    for work in works:
+        lowering.values[work.stage.name] = lowering.vector(work.stage.value, at)
+    for work in works:
+        emitter.store(work, lowering.values[work.stage.name], at)
 
 
 def _extents(stage: Stage) -> tuple[Dim, ...]:
