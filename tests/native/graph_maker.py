@@ -109,7 +109,7 @@ class Maker:
     def array(self, dtype, shape):
         """Mostly ordinary numbers; among the floats of some tensors, hard ones."""
         if dtype is gx.bool:
-            return self.numbers.random(shape) < 0.5
+            return np.asarray(self.numbers.random(shape) < 0.5)
         if dtype.is_integer:
             ends = np.iinfo(dtype.numpy)
             wild = self.numbers.integers(ends.min, ends.max, shape, endpoint=True)
@@ -137,12 +137,15 @@ class Maker:
         ]  # fmt: skip
         if not found:
             raise NothingFitsError
-        return self.rng.choice(found[-6:] if self.rng.random() < 0.5 else found)
+        computed = [t for t in found if t.node.inputs]
+        if computed and self.rng.random() < 0.8:
+            return self.rng.choice(computed[-5:] if self.rng.random() < 0.7 else computed)
+        return self.rng.choice(found)
 
     def partner(self, x, dtype=None):
         """A tensor or number that broadcasts with ``x``."""
         dtype = dtype or x.dtype
-        if self.rng.random() < 0.25:
+        if self.rng.random() < 0.15:
             plain = True if dtype is gx.bool else self.rng.choice([0, -0.0, 1, -1, 2])
             shape = self.rng.choice([(), (), (1,)])
             if self.rng.random() < 0.5:

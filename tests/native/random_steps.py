@@ -27,6 +27,13 @@ def _binary(name, *dtypes):
     return step
 
 
+def _join(maker: Maker):
+    """Two tensors whose shapes need not fit: an element of one goes to all of the other."""
+    x = maker.pick(*NUMBERS)
+    y = maker.pick(x.dtype)
+    getattr(gx, maker.rng.choice(ARITHMETIC))(x, y[(0,) * len(y.shape)])
+
+
 def _compare(maker: Maker):
     x = maker.exact(*NUMBERS)
     y = maker.partner(x)
@@ -319,7 +326,7 @@ STEPS = (
     *[_reduce(name, *NUMBERS) for name in ("reduce_sum", "reduce_max", "reduce_min")] * 3,
     _reduce("reduce_prod", *NUMBERS), _reduce("reduce_mean", *FLOATS),
     _reduce("reduce_any", gx.bool), _reduce("reduce_all", gx.bool),
-    *[_matmul, _dense] * 4, *[_softmax, _cross_entropy, _normalize] * 2,
+    *[_join] * 8, *[_matmul, _dense] * 4, *[_softmax, _cross_entropy, _normalize] * 2,
     *[_compare, _round, _where, _cast, _arg] * 2, _divide_integers, _power,
     *[_gather, _slice, _concat, _transpose, _reshape, _broadcast] * 2,
     _scatter, _one_hot, _slice_gradient, _split, _pad, _measure, _random,
