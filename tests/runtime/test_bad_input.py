@@ -160,3 +160,10 @@ def test_sizes_that_feeds_do_not_tell(sess):
     flat = gx.reshape(x, [-1])
     with pytest.raises(gx.FeedError, match=rf"(?s)size n cannot be told.*{HERE}"):
         sess.run(gx.reshape(flat * 2.0, [-1, 2]), {flat: np.ones(6, np.float32)})
+
+
+@pytest.mark.parametrize("shape", [[2**45, 4], [2**40, 2**10]])
+def test_a_step_that_no_memory_holds(sess, shape):
+    big = gx.zeros(shape) + gx.placeholder(gx.float32, [], name="x")
+    with pytest.raises(gx.GraphcError, match=r"more memory than there is.*takes [\d,]+ bytes"):
+        sess.run(big, {"x:0": 1.0})
