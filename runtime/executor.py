@@ -13,7 +13,6 @@ from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.backends.loops.program import Program
 from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Tensor
-from graphc.ir.target import Target
 from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.state import VariableStore
 
@@ -31,14 +30,14 @@ class Executor:
     """
 
     def __init__(
-        self, program: Program, feeds: Sequence[Tensor], target: Target, store: VariableStore
+        self, executable: Executable, feeds: Sequence[Tensor], store: VariableStore
     ) -> None:
-        self.program = program
+        self.program = program = executable.program
         self.feeds = tuple(feeds)
         self.writes, self.reads = _variables(program)
         storages = [program.storages[i] for i in program.variables]
         self.variables = {s.name: store.allocate(s.name, s.type) for s in storages}
-        self._executable = Executable(program, target)
+        self._executable = executable
         self._lock = threading.Lock()
         self._seen: dict[tuple[tuple[int, ...], ...], Binding] = {}
         self._dtypes = tuple(t.type.dtype.numpy for t in self.feeds)

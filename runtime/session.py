@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from graphc.backends.cpu.cache import default_cache
+from graphc.backends.cpu.compiling import Compiling
+from graphc.backends.cpu.executable import Executable
 from graphc.compiler import CompileOptions, compile_graph, extract
 from graphc.ir.errors import CompileError, FeedError, FetchError, GraphcError
 from graphc.ir.graph import Graph, Node, Tensor
@@ -180,10 +184,14 @@ class Session:
         tensors, targets, feeds = signature
         if self._target is None:
             self._target = _target_here(self._options.target)
+        target, cache = self._target, default_cache()
         extracted = extract(tensors, targets, feeds)
         check_local(extracted.graph)
-        program = compile_graph(extracted, self._target, self._options)
-        return Executor(program, feeds, self._target, self._store)
+        with Compiling(target) as compiling:
+            started = partial(cache.start, compiling=compiling)
+            program = compile_graph(extracted, target, self._options, started)
+            kernels = cache.get(program.kernels, target, compiling=compiling)
+        return Executor(Executable(program, kernels), feeds, self._store)
 
     def _initialize(self, names: frozenset[str]) -> None:
         """Give variables that have no value yet the one that they start with."""

@@ -1,8 +1,9 @@
 """Kernels are compiled once: for a function in loops, a target, and the versions of compilers.
 
 A kernel that lives in this process is shared; its object is kept on disk for the next one (see
-``disk_cache``). What has to be compiled is compiled by several threads, each kernel as a module
-of its own: one module for many would save a tenth of the time and share nothing between graphs.
+``disk_cache``). What has to be compiled is compiled by several threads (see ``compiling``), each
+kernel as a module of its own: one module for many would save a tenth of the time and share nothing
+between graphs.
 
 ``GRAPHC_CACHE=0`` keeps nothing on disk; ``GRAPHC_CACHE_DIR`` says where, instead of
 ``$XDG_CACHE_HOME/graphc``.
@@ -16,19 +17,17 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from time import perf_counter
 
+from graphc.backends.cpu.compiling import Compiling
 from graphc.backends.cpu.disk_cache import DiskCache
-from graphc.backends.cpu.jit import Compiler, link
+from graphc.backends.cpu.jit import link
 from graphc.backends.cpu.kernel import CompiledKernel, call
-from graphc.backends.cpu.pool import available_threads
-from graphc.backends.cpu.printer import print_llvm
 from graphc.backends.loops.ir import Function
-from graphc.backends.loops.rewrites.expand_math import expand_math
 from graphc.backends.loops.text import print_function
 from graphc.ir.target import Target
 from graphc.version import __version__
@@ -73,10 +72,22 @@ class KernelCache:
     def statistics(self) -> CacheStatistics:
         return self._statistics
 
+    def start(self, function: Function, compiling: Compiling) -> None:
+        """Begin to compile a kernel that will be asked for, if it is not here already."""
+        name = kernel_name(function, compiling.target)
+        if name not in self._alive and (self.disk is None or name not in self.disk):
+            compiling.start(name, function)
+
     def get(
-        self, functions: Sequence[Function], target: Target, progress: Progress | None = None
+        self,
+        functions: Sequence[Function],
+        target: Target,
+        progress: Progress | None = None,
+        compiling: Compiling | None = None,
     ) -> list[CompiledKernel]:
         """The kernels of ``functions``, loaded into this process, which must be a ``target``.
+
+        ``compiling`` is where some of them may have been started.
 
         Raises:
             CompileError: a function holds what the target cannot do.
@@ -88,7 +99,7 @@ class KernelCache:
             self._count(memory_hits=len(found))
             missing = {name: f for name, f in wanted.items() if name not in found}
             if missing:
-                found |= self._load(self._objects(missing, target, progress))
+                found |= self._load(self._objects(missing, target, progress, compiling))
             for name in found:
                 self._remember(found[name])
         return [found[name] for name in names]
@@ -108,7 +119,11 @@ class KernelCache:
         return [(name, found[name]) for name in names]
 
     def _objects(
-        self, wanted: Mapping[str, Function], target: Target, progress: Progress | None
+        self,
+        wanted: Mapping[str, Function],
+        target: Target,
+        progress: Progress | None,
+        compiling: Compiling | None = None,
     ) -> dict[str, bytes]:
         """Objects from disk, or compiled and then put there."""
         found: dict[str, bytes] = {}
@@ -119,7 +134,8 @@ class KernelCache:
         missing = {name: f for name, f in wanted.items() if name not in found}
         if missing:
             begin = perf_counter()
-            compiled = _compile(missing, target, progress)
+            with Compiling(target) if compiling is None else nullcontext(compiling) as work:
+                compiled = _compile(missing, work, progress)
             self._count(misses=len(missing), compile_seconds=perf_counter() - begin)
             if self.disk is not None:
                 for name, data in compiled.items():
@@ -190,26 +206,14 @@ def _directory() -> Path:
 
 
 def _compile(
-    wanted: Mapping[str, Function], target: Target, progress: Progress | None
+    wanted: Mapping[str, Function], work: Compiling, progress: Progress | None
 ) -> dict[str, bytes]:
-    """Objects, made by several threads; the first error that occurs is raised."""
-    compilers = threading.local()
-
-    def work(name: str, function: Function) -> bytes:
-        if not hasattr(compilers, "mine"):
-            compilers.mine = Compiler(target)
-        expanded = expand_math(function, fused=target.has_fma)
-        compiler: Compiler = compilers.mine
-        return compiler.object(print_llvm(expanded, target, name))
-
+    """Objects, made by several threads; the first error in order is raised."""
+    for name, function in wanted.items():
+        work.start(name, function)
     compiled: dict[str, bytes] = {}
-    with ThreadPoolExecutor(min(len(wanted), available_threads())) as executor:
-        jobs = {executor.submit(work, name, f): name for name, f in wanted.items()}
-        try:
-            for job in as_completed(jobs):
-                compiled[jobs[job]] = job.result()
-                if progress is not None:
-                    progress(len(compiled), len(wanted))
-        finally:
-            executor.shutdown(cancel_futures=True)
+    for name in wanted:
+        compiled[name] = work.object(name)
+        if progress is not None:
+            progress(len(compiled), len(wanted))
     return compiled

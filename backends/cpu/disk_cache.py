@@ -34,6 +34,10 @@ class DiskCache:
         self._written: int | None = None
         """Bytes of all entries, as far as known; counted at the first write."""
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is an entry, whole or damaged."""
+        return self._path(key).exists()
+
     def read(self, key: str) -> bytes | None:
         """The object kept as ``key``, None if there is none (or only a damaged one)."""
         path = self._path(key)

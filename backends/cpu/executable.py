@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.backends.cpu.cache import CompiledKernel, default_cache
+from graphc.backends.cpu.kernel import CompiledKernel
 from graphc.backends.cpu.pool import ThreadPool, default_pool
 from graphc.backends.cpu.segment_ir import RECORD_WORDS, RUN, segment_ir
 from graphc.backends.loops.ir import For, Function
@@ -24,7 +24,6 @@ from graphc.backends.loops.program import Program, lifetimes_of
 from graphc.backends.loops.walk import statements
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import DataError
-from graphc.ir.target import Target
 
 Array = npt.NDArray[Any]
 OK = -1
@@ -51,13 +50,11 @@ def address_of(array: Array) -> int:
 
 
 class Executable:
-    """A ``Program`` compiled for this machine."""
+    """A ``Program`` with its kernels, compiled for this machine and loaded."""
 
-    def __init__(self, program: Program, target: Target) -> None:
+    def __init__(self, program: Program, kernels: Sequence[CompiledKernel]) -> None:
         self.program = program
-        self.kernels: tuple[CompiledKernel, ...] = tuple(
-            default_cache().get(program.kernels, target)
-        )
+        self.kernels = tuple(kernels)
         self._constants = constant_region(program)
         self._constant_offsets, _ = constant_offsets(program)
         self.uses_pool = any(map(_is_pooled, program.kernels))

@@ -39,9 +39,15 @@ class CompileOptions:
 
 
 def compile_graph(
-    extracted: Extract, target: Target, options: CompileOptions | None = None
+    extracted: Extract,
+    target: Target,
+    options: CompileOptions | None = None,
+    scheduled: Callable[[Function], None] | None = None,
 ) -> Program:
     """The program that computes an extract's outputs and runs its targets for their effects.
+
+    ``scheduled`` is told each kernel's loops as soon as they are there, so that machine code can
+    be made while the others are scheduled.
 
     Raises:
         StateError: two assigns to one variable that no control path orders.
@@ -51,8 +57,14 @@ def compile_graph(
     context = PassContext(target=target, dump=options.dump)
     graph = run_pipeline(extracted.graph, context, options.disabled_passes, options.verify)
     schedule = _schedule_for(target)
-    draft = lower(graph, lambda kernel: schedule(kernel, target))
-    return finish(draft, graph, extracted.checks)
+
+    def loops(kernel: Kernel) -> Function:
+        function = schedule(kernel, target)
+        if scheduled is not None:
+            scheduled(function)
+        return function
+
+    return finish(lower(graph, loops), graph, extracted.checks)
 
 
 def _schedule_for(target: Target) -> Callable[[Kernel, Target], Function]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from graphc.ir.compute.scalar import result_dtype
@@ -239,17 +240,19 @@ def postorder(roots: Iterable[T]) -> list[T]:
     """Every expression below ``roots`` once, operands first."""
     done: set[int] = set()
     order: list[T] = []
-    stack: list[tuple[T, bool]] = [(root, False) for root in reversed(list(roots))]
+    stack = list(roots)
+    stack.reverse()
     while stack:
-        expr, ready = stack.pop()
-        if id(expr) in done:
+        expr = stack[-1]
+        waiting = [operand for operand in expr.operands if id(operand) not in done]
+        if waiting and id(expr) not in done:
+            waiting.reverse()
+            stack += waiting
             continue
-        if ready:
+        stack.pop()
+        if id(expr) not in done:
             done.add(id(expr))
             order.append(expr)
-            continue
-        stack.append((expr, True))
-        stack.extend((operand, False) for operand in reversed(expr.operands))
     return order
 
 
@@ -258,8 +261,9 @@ def rewrite(roots: Iterable[T], change: Callable[[T], T]) -> list[T]:
     roots = list(roots)
     new: dict[int, T] = {}
     for expr in postorder(roots):
-        operands = tuple(new[id(o)] for o in expr.operands)
-        same = all(a is b for a, b in zip(operands, expr.operands, strict=True))
+        before = expr.operands
+        operands = tuple([new[id(operand)] for operand in before])
+        same = all(map(is_, operands, before))
         new[id(expr)] = change(expr if same else expr.with_operands(operands))
     return [new[id(root)] for root in roots]
 

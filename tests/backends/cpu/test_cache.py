@@ -16,6 +16,7 @@ import pytest
 
 from graphc.backends.cpu import cache as cache_module
 from graphc.backends.cpu.cache import CacheStatistics, KernelCache, kernel_name
+from graphc.backends.cpu.compiling import Compiling
 from graphc.backends.cpu.disk_cache import DiskCache
 from graphc.backends.cpu.kernel import CompiledKernel, call
 from graphc.backends.cpu.targets import host_target, target_named
@@ -95,6 +96,36 @@ def test_errors_name_the_kernel(folder: Path) -> None:
     with pytest.raises(CompileError, match=r"kernel barrier: .* Barrier"):
         cache.get([plus(1), bad], HOST)
     assert value(cache.get([plus(1)], HOST)[0]) == 1
+
+
+def test_kernels_started_early_are_compiled_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    whole = Compiling._compile
+    monkeypatch.setattr(
+        Compiling,
+        "_compile",
+        lambda self, name, function: compiled.append(name) or whole(self, name, function),
+    )
+    KernelCache(DiskCache(folder)).get([plus(0)], HOST)
+    cache = KernelCache(DiskCache(folder))
+    compiled.clear()
+    with Compiling(HOST) as compiling:
+        for number in (0, 1, 1):
+            cache.start(plus(number), compiling)
+        found = cache.get([plus(i) for i in range(3)], HOST, compiling=compiling)
+    assert [value(kernel) for kernel in found] == [0, 1, 2]
+    assert sorted(compiled) == sorted(kernel_name(plus(i), HOST) for i in (1, 2))
+    assert counts(cache.statistics) == (0, 1, 2)
+
+
+def test_errors_of_kernels_started_early_are_raised_where_they_are_wanted() -> None:
+    bad, cache = Function("barrier", (), (), (Barrier(),)), KernelCache()
+    with Compiling(HOST) as compiling:
+        cache.start(bad, compiling)
+        with pytest.raises(CompileError, match=r"kernel barrier: .* Barrier"):
+            cache.get([plus(1), bad], HOST, compiling=compiling)
 
 
 def test_progress_is_told(folder: Path) -> None:
