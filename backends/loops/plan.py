@@ -118,7 +118,7 @@ def _joint_rank(group: Sequence[Stage], rank: int, stage: Stage) -> int | None:
         return None
     members = {s.name: s for s in group}
     loads = [load for load in loads_of(stage) if load.buffer in members]
-    if not loads and not _same_domain(group[0], stage):
+    if not loads and not _same_domain(group[0], stage) and not _same_source(group[0], stage):
         return None
     shared = min(rank, len(stage.axes))
     while shared and not _same_rows(group[0], stage, loads, shared):
@@ -133,6 +133,24 @@ def _joint_rank(group: Sequence[Stage], rank: int, stage: Stage) -> int | None:
 
 def _same_domain(first: Stage, stage: Stage) -> bool:
     return isinstance(first, Map) and isinstance(stage, Map) and first.shape == stage.shape
+
+
+def _same_source(first: Stage, stage: Stage) -> bool:
+    """Whether both read some buffer row by row: what was inlined into both is then read once."""
+    if not isinstance(first, Map) or not first.axes or not stage.axes:
+        return False
+    sources = _read_by_rows(first) & _read_by_rows(stage)
+    return bool(sources) and first.axes[0].extent == stage.axes[0].extent
+
+
+def _read_by_rows(stage: Stage) -> set[tuple[str, int]]:
+    """The buffers that are read at the stage's first index, and at which of their own."""
+    return {
+        (load.buffer, position)
+        for load in loads_of(stage)
+        for position, index in enumerate(load.index)
+        if isinstance(index, Index) and index.axis is stage.axes[0]
+    }
 
 
 def _same_rows(first: Stage, stage: Stage, loads: Sequence[Load], rank: int) -> bool:

@@ -106,15 +106,21 @@ def test_two_threads_work_at_once_however_long_they_slept(pair: ThreadPool) -> N
 
 def test_a_caller_sleeps_until_the_last_task_is_done(pair: ThreadPool) -> None:
     ran: list[tuple[int, int]] = []
+    helped = threading.Event()
 
     def nap(env: int | None, task: int) -> None:
-        time.sleep(0.002 if threading.get_native_id() == caller else 0.01)
+        if threading.get_native_id() == caller:
+            helped.wait(10)
+        else:
+            helped.set()
+            time.sleep(0.01)
         ran.append((task, threading.get_native_id()))
 
     caller = threading.get_native_id()
     body = TASK(nap)
     for _ in range(10):
         ran.clear()
+        helped.clear()
         pair.run(python_task(body), 0, 4)
         assert sorted(task for task, _ in ran) == [0, 1, 2, 3]
         assert len({thread for _, thread in ran}) == 2

@@ -38,7 +38,7 @@ from graphc.backends.loops.ir import (
 )
 from graphc.backends.loops.verify import verify_function
 from graphc.backends.loops.walk import free_variables, map_expressions
-from graphc.ir.dtypes import float32, int32, uint8
+from graphc.ir.dtypes import float32, int16, uint8
 from graphc.ir.errors import VerifyError
 from tests.backends.loops.random_functions import random_function
 
@@ -190,7 +190,7 @@ def test_random_functions_are_right_until_one_value_changes_its_type(rng: random
     def spoil(expr: Expr) -> Expr:
         nonlocal count
         count += 1
-        wrong = Const(1, ValueType(int32, 3))
+        wrong = Const(1, ValueType(int16, 3))  # which no buffer holds and no value is
         return wrong if count == at and not isinstance(expr, Const) else expr
 
     at = -1
