@@ -122,9 +122,13 @@ class Rebuild:
 
     def _name(self, like: Node, part: str) -> str:
         """A name that no other node of the old graph bears: those keep theirs."""
-        wanted = f"{like.name}/{part}" if part else like.name
-        name, count = wanted, 0
-        while name in self.old and name != like.name:
-            count += 1
-            name = f"{wanted}_{count}"
-        return name
+        return unused_name(f"{like.name}/{part}", self.old) if part else like.name
+
+
+def unused_name(wanted: str, *graphs: Graph) -> str:
+    """``wanted``, or ``wanted_1``, ``wanted_2``... if nodes of ``graphs`` have these names."""
+    name, count = wanted, 0
+    while any(name in graph for graph in graphs):
+        count += 1
+        name = f"{wanted}_{count}"
+    return name

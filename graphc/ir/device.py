@@ -62,6 +62,31 @@ class Device:
             index=self.index if inner.kind is None and inner.index is None else inner.index,
         )
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no part is open: it names one device."""
+        return None not in (self.job, self.task, self.kind, self.index)
+
+    def matches(self, device: Device) -> bool:
+        """Whether this specification allows ``device``, which is full."""
+        own, given = self._parts(), device._parts()
+        return all(part in (None, other) for part, other in zip(own, given, strict=True))
+
+    def both(self, other: Device) -> Device | None:
+        """What this and ``other`` say together; None if they contradict each other."""
+        pairs = list(zip(self._parts(), other._parts(), strict=True))
+        if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            return None
+        return Device(
+            job=self.job if other.job is None else other.job,
+            task=self.task if other.task is None else other.task,
+            kind=self.kind if other.kind is None else other.kind,
+            index=self.index if other.index is None else other.index,
+        )
+
+    def _parts(self) -> tuple[str | int | None, ...]:
+        return self.job, self.task, self.kind, self.index
+
     def __str__(self) -> str:
         parts = [
             f"/job:{self.job}" if self.job is not None else "",

@@ -202,11 +202,13 @@ class Graph:
         controls: Iterable[Node] = (),
         *,
         name: str | None = None,
+        device: str | None = None,
         sizes: Mapping[str, Dim] | None = None,
     ) -> Node:
         """Append ``node`` of another graph over new inputs of the same types: a pass's step.
 
-        ``sizes`` replaces symbols in its types, attributes and constraints.
+        ``name`` and ``device`` are its own unless they are given; ``sizes`` replaces symbols in
+        its types, attributes and constraints.
         """
         attrs, types, constraints = node.attrs, node.types, node.constraints
         if sizes:
@@ -215,8 +217,9 @@ class Graph:
             constraints = tuple(c.substitute(sizes) for c in constraints)
         copied = Node(
             self, node.op, name or self.unique_name(node.name), tuple(inputs), attrs, types,
-            controls=tuple(dict.fromkeys(controls)), device=node.device, source=node.source,
-            constraints=tuple(c for c in constraints if c.left != c.right), forward=node.forward,
+            controls=tuple(dict.fromkeys(controls)), source=node.source, forward=node.forward,
+            constraints=tuple(c for c in constraints if c.left != c.right),
+            device=node.device if device is None else device,
         )  # fmt: skip
         return self.append(copied)
 

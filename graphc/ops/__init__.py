@@ -29,6 +29,7 @@ from graphc.ops import (
     source,
     state,
     transcendental,
+    transfer,
     variable_store,
     variables,
     views,

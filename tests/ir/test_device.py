@@ -37,6 +37,35 @@ def test_merging(a: Device, b: Device, c: Device) -> None:
         assert (merged.kind, merged.index) == (b.kind, b.index)
 
 
+@given(devices, devices)
+def test_both_is_what_two_specifications_say_together(a: Device, b: Device) -> None:
+    both = a.both(b)
+    assert both == b.both(a)
+    if both is None:
+        assert not a.matches(b)
+        assert not b.matches(a)
+    else:
+        assert a.matches(both)
+        assert b.matches(both)
+        assert both.both(a) == both
+    assert a.both(a) == a.both(Device()) == a
+
+
+@pytest.mark.parametrize(
+    ("specification", "allowed"),
+    [
+        ("", True), ("/job:ps", True), ("/task:1", True), ("/cpu", True), ("/cpu:0", True),
+        ("/job:ps/task:1/cpu:0", True), ("/job:worker", False), ("/task:0", False),
+        ("/gpu", False), ("/job:ps/cpu:1", False),
+    ],
+)  # fmt: skip
+def test_specifications_allow_devices(specification: str, allowed: bool) -> None:
+    full = Device("ps", 1, "cpu", 0)
+    assert full.is_full
+    assert Device.parse(specification).matches(full) is allowed
+    assert Device.parse(specification).is_full is (specification == str(full))
+
+
 @pytest.mark.parametrize(
     ("text", "device"),
     [
