@@ -27,7 +27,8 @@ BINDINGS = 16
 class Executor:
     """A program with its variables, for feeds in a fixed order.
 
-    Calls from several threads take turns: a program has one arena.
+    Calls from several threads take turns: a program has one arena, and the programs that share a
+    store of variables change them one at a time, so that no update is lost.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class Executor:
         storages = [program.storages[i] for i in program.variables]
         self.variables = {s.name: store.allocate(s.name, s.type) for s in storages}
         self._executable = Executable(program, target)
-        self._lock = threading.Lock()
+        self._store = store
+        self._lock = store.lock if self.variables else threading.RLock()
         self._seen: dict[tuple[tuple[int, ...], ...], Binding] = {}
         self._dtypes = tuple(t.type.dtype.numpy for t in self.feeds)
 
     def run(self, values: Sequence[Any]) -> list[Array]:
-        """Run on one value for each feed.
+        """Run on one value for each feed; what it writes is initialised afterwards.
 
         Raises:
             FeedError: a value that does not fit, or sizes that break a rule of the graph.
@@ -64,7 +66,9 @@ class Executor:
                 if len(self._seen) >= BINDINGS:
                     del self._seen[next(iter(self._seen))]
                 self._seen[shapes] = binding
-            return binding.run(addresses)
+            fetched = binding.run(addresses)
+            self._store.initialized |= self.writes
+            return fetched
 
     def binding(self, values: Sequence[Any]) -> Binding:
         """The binding that these values would run with: memory plan and sizes, for reports."""

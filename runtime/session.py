@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -54,6 +55,7 @@ class Session:
         self._executors: dict[Signature, Executor] = {}
         self._parsed: dict[Any, Fetches] = {}
         self._target: Target | None = None
+        self._compiling = threading.RLock()
         self._closed = False
         self._entered = ExitStack()
 
@@ -80,7 +82,6 @@ class Session:
             raise FeedError("a tensor is fed twice, under two names")
         executor = self._executor(parsed, tensors)
         values = executor.run([value for _, value in feeds])
-        self._store.initialized |= executor.writes
         return parsed.build([value if value.shape else value[()] for value in values])
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -99,7 +100,6 @@ class Session:
             if self._closed:
                 raise GraphcError("the session is closed")
             fetched = run(values)
-            self._store.initialized |= executor.writes
             return build([value if value.shape else value[()] for value in fetched])
 
         return call
@@ -170,11 +170,17 @@ class Session:
     def _executor(self, parsed: Fetches, feeds: tuple[Tensor, ...]) -> Executor:
         signature = (parsed.tensors, parsed.targets, feeds)
         executor = self._executors.get(signature)
-        if executor is None:
-            executor = self._compile(signature)
-            self._initialize(executor.reads)
-            self._executors[signature] = executor
-        return executor
+        return executor or self._new_executor(signature)
+
+    def _new_executor(self, signature: Signature) -> Executor:
+        """Compiled by the first thread that asks; the others wait for it."""
+        with self._compiling:
+            executor = self._executors.get(signature)
+            if executor is None:
+                executor = self._compile(signature)
+                self._initialize(executor.reads)
+                self._executors[signature] = executor
+            return executor
 
     def _compile(self, signature: Signature) -> Executor:
         tensors, targets, feeds = signature
@@ -187,14 +193,13 @@ class Session:
 
     def _initialize(self, names: frozenset[str]) -> None:
         """Give variables that have no value yet the one that they start with."""
-        if names <= self._store.initialized:
-            return
-        nodes = {n.attrs["shared_name"]: n for n in variables_of(self.graph)}
-        wanted = [nodes[name] for name in sorted(names)]
-        for step in initialization_order(wanted, self._store.initialized):
-            executor = self._compile(((), tuple(step), ()))
-            executor.run(())
-            self._store.initialized |= executor.writes
+        with self._store.lock:
+            if names <= self._store.initialized:
+                return
+            nodes = {n.attrs["shared_name"]: n for n in variables_of(self.graph)}
+            wanted = [nodes[name] for name in sorted(names)]
+            for step in initialization_order(wanted, self._store.initialized):
+                self._compile(((), tuple(step), ())).run(())
 
 
 def _target_here(name: str) -> Target:
