@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.dims import Dim, Expression
-from graphc.ir.dtypes import DType, as_dtype, bool_, float32, int32
+from graphc.ir.dtypes import DType, as_dtype, bool_, float32, float64, int32, int64
 from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Tensor
 from graphc.ir.operators import TensorLike
@@ -73,9 +73,10 @@ def to_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     wanted = alone if dtype is None else as_dtype(dtype)
     if array.size and own.kind not in _HOLDS[wanted.kind]:
         raise _dtype_error(f"{_text(value)} is no value of {wanted.name}: use cast")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(wanted.numpy)
-    if wanted.is_integer and not np.array_equal(result, array):
+    beyond = own.is_integer and array.dtype.kind == "f"
+    if wanted.is_integer and (beyond or not np.array_equal(result, array)):
         raise _dtype_error(f"{_text(value)} does not fit into {wanted.name}")
     return result
 
@@ -122,10 +123,24 @@ def _numpy(value: Any) -> tuple[np.ndarray[Any, Any], DType]:
     except ValueError as error:
         raise ShapeError(located(f"{_text(value)} is no array: {error}", user_source())) from None
     try:
+        if array.dtype == object and not isinstance(value, np.ndarray):
+            return _beyond_int64(array)
         return array, as_dtype(array.dtype)
-    except DTypeError:
+    except (DTypeError, OverflowError):
         message = f"{_text(value)} is no number, list of numbers or array of them"
         raise _dtype_error(message) from None
+
+
+def _beyond_int64(array: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], DType]:
+    """Literals that only floats hold, as such, and their dtype: among integers, int64.
+
+    Raises:
+        DTypeError, OverflowError: there is something else, or what not even floats hold.
+    """
+    if not all(isinstance(value, int | float) for value in array.flat):
+        return array, as_dtype(array.dtype)
+    integers = all(isinstance(value, int) for value in array.flat)
+    return array.astype(np.float64), int64 if integers else float64
 
 
 def _text(value: Any) -> str:

@@ -49,6 +49,9 @@ def test_missing_and_extra_feeds(sess):
         (gx.int32, [2], np.array([1.5, 2.0]), "would change"),
         (gx.int32, [], np.int64(2**40), "would change"),
         (gx.bool, [1], np.array([3]), "would change"),
+        (gx.int64, [1], np.array([2**63], np.uint64), "would change"),
+        (gx.uint64, [1], np.array([-1]), "would change"),
+        (gx.uint8, [1], np.array([-1], np.int8), "would change"),
         (gx.int32, [], 2**40, "outside of its range"),
         (gx.int32, [1], [-(2**31) - 1], "outside of its range"),
         (gx.int32, [1], [2.0**31], "outside of its range"),
@@ -56,6 +59,7 @@ def test_missing_and_extra_feeds(sess):
         (gx.int64, [1], [2**63], "outside of its range"),
         (gx.int64, [], 2.0**63, "outside of its range"),
         (gx.int64, [], 2**70, "outside of its range"),
+        (gx.float32, [], 10**400, "too large"),
         (gx.float32, [1], ["a"], "array"),
         (gx.float32, [1], object(), "float32"),
         (gx.float32, [2], [[1], [2, 3]], "array"),
@@ -80,6 +84,9 @@ def test_feeds_that_do_not_fit(sess, dtype, shape, value, message):
         (gx.int64, [2**63 - 1, -(2**63)]),
         (gx.int64, [-(2.0**63), 3.5]),
         (gx.bool, np.array([0, 1])),
+        (gx.int64, np.array([2**63 - 1, 0], np.uint64)),
+        (gx.float64, [2**70, -(2**80)]),
+        (gx.int32, np.array([-7.0, 8.0], np.float16)),
     ],
 )
 def test_feeds_that_are_converted(sess, dtype, value):
@@ -87,6 +94,13 @@ def test_feeds_that_are_converted(sess, dtype, value):
     found = sess.run(x, {x: value})
     np.testing.assert_array_equal(found, np.asarray(value).astype(dtype.numpy))
     assert found.dtype == dtype.numpy
+
+
+def test_literals_beyond_a_narrow_float_are_infinite(sess):
+    x = gx.placeholder(gx.float32, [3])
+    np.testing.assert_array_equal(
+        sess.run(x, {x: [1e40, -1e40, 2**200]}), [np.inf, -np.inf, np.inf]
+    )
 
 
 def test_strided_and_unaligned_feeds(sess):
