@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from graphc.compiler import CompileOptions, compile_graph, extract
-from graphc.ir.errors import CompileError, FeedError, FetchError, GraphcError
+from graphc.ir.errors import CompileError, FeedError, FetchError, GraphcError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
+from graphc.ir.source import located, user_source
 from graphc.ir.target import Target
 from graphc.ir.types import TensorType
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
+from graphc.ops.variables import Variable
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.place import check_local
@@ -49,6 +51,8 @@ class Session:
     ) -> None:
         if target:
             raise GraphcError(f"there is no server {target!r}: a local session's target is ''")
+        if graph is not None and not isinstance(graph, Graph):
+            raise GraphError(located(f"{graph!r} is no graph to run", user_source()))
         self.graph = get_default_graph() if graph is None else graph
         self._options = options or CompileOptions()
         self._store = VariableStore()
@@ -74,14 +78,9 @@ class Session:
             StateError: two assigns to one variable that no control path orders.
         """
         parsed = self._parse(fetches)
-        if feed_dict is not None and not isinstance(feed_dict, Mapping):
-            raise FeedError(f"feeds are a dict of values by tensor, not {type(feed_dict).__name__}")
-        feeds = [(self._feed(key), value) for key, value in (feed_dict or {}).items()]
-        tensors = tuple([tensor for tensor, _ in feeds])
-        if len(set(tensors)) != len(tensors):
-            raise FeedError("a tensor is fed twice, under two names")
-        executor = self._executor(parsed, tensors)
-        values = executor.run([value for _, value in feeds])
+        feeds = _mapping(feed_dict)
+        executor = self._executor(parsed, self._feeds(feeds))
+        values = executor.run([*feeds.values()])
         return parsed.build([value if value.shape else value[()] for value in values])
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -91,7 +90,7 @@ class Session:
             FetchError, FeedError: as ``run``.
         """
         parsed = self._parse(fetches)
-        executor = self._executor(parsed, tuple(self._feed(key) for key in feed_list))
+        executor = self._executor(parsed, self._feeds(feed_list))
         run, build, count = executor.run, parsed.build, len(executor.feeds)
 
         def call(*values: Any) -> Any:
@@ -129,7 +128,7 @@ class Session:
         Raises:
             FetchError, FeedError: as ``run``.
         """
-        return self._parse(fetches), tuple(self._feed(key) for key in feed_list)
+        return self._parse(fetches), self._feeds(feed_list)
 
     def values_of(self, graph: Graph) -> dict[str, Any]:
         """The values of the variables that a part of this session's graph uses, not copied."""
@@ -142,7 +141,7 @@ class Session:
 
     def executor(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Executor:
         """The compiled program for these fetches and feeds, for reports."""
-        return self._executor(self._parse(fetches), tuple(self._feed(key) for key in feed_list))
+        return self._executor(self._parse(fetches), self._feeds(feed_list))
 
     def _parse(self, fetches: Any) -> Fetches:
         if self._closed:
@@ -153,8 +152,17 @@ class Session:
             self._parsed[fetches] = parse_fetches(fetches, self.graph)
         return self._parsed[fetches]
 
+    def _feeds(self, keys: Iterable[Any]) -> tuple[Tensor, ...]:
+        if isinstance(keys, str | Tensor | Variable):
+            raise _feed_error(f"what to feed is a list of tensors, not {keys!r}")
+        tensors = tuple([self._feed(key) for key in keys])
+        if len(set(tensors)) != len(tensors):
+            twice = next(t for n, t in enumerate(tensors) if t in tensors[:n])
+            raise _feed_error(f"{twice!r} is fed twice")
+        return tensors
+
     def _feed(self, key: Any) -> Tensor:
-        if type(key) is Tensor:
+        if type(key) is Tensor and not key.type.resource:
             tensor: Tensor | None = key
         else:
             try:
@@ -162,9 +170,12 @@ class Session:
             except FetchError as error:
                 raise FeedError(str(error).replace("fetch", "feed", 1)) from None
         if tensor is None:
-            raise FeedError(f"cannot feed {key!r}: it is no tensor of the graph")
+            named = isinstance(key, str | Node)
+            hint = "; an operation has none, its output 0 is NAME:0" if named else ""
+            raise _feed_error(f"cannot feed {key!r}: it is no tensor of the graph{hint}")
         if tensor.graph is not self.graph:
-            raise FeedError(f"cannot feed {key!r}: it belongs to another graph than the session's")
+            what = "it belongs to another graph than the session's"
+            raise _feed_error(f"cannot feed {key!r}: {what}")
         return tensor
 
     def _executor(self, parsed: Fetches, feeds: tuple[Tensor, ...]) -> Executor:
@@ -200,6 +211,19 @@ class Session:
             wanted = [nodes[name] for name in sorted(names)]
             for step in initialization_order(wanted, self._store.initialized):
                 self._compile(((), tuple(step), ())).run(())
+
+
+def _mapping(feeds: Any) -> Mapping[Any, Any]:
+    if feeds is None:
+        return {}
+    if not isinstance(feeds, Mapping):
+        what = type(feeds).__name__
+        raise _feed_error(f"feeds are a dict of values by tensor, not {what}")
+    return feeds
+
+
+def _feed_error(message: str) -> FeedError:
+    return FeedError(located(message, user_source()))
 
 
 def _target_here(name: str) -> Target:

@@ -46,9 +46,10 @@ def convert(value: TensorLike, dtype: Any = None, like: Tensor | None = None) ->
     if hasattr(value, "__graphc_tensor__"):
         value = value.__graphc_tensor__()
     if isinstance(value, Tensor):
-        if dtype is not None and value.dtype is not as_dtype(dtype):
-            raise _dtype_error(f"{value!r} is wanted as {as_dtype(dtype).name}: use cast")
-        return value
+        tensor = emit("read_variable", value) if value.type.resource else value
+        if dtype is not None and tensor.dtype is not as_dtype(dtype):
+            raise _dtype_error(f"{tensor!r} is wanted as {as_dtype(dtype).name}: use cast")
+        return tensor
     if dtype is None and like is not None and _is_literal(value):
         dtype = like.dtype
     return emit("constant", value=to_array(value, dtype))

@@ -16,9 +16,17 @@ def sess():
 
 def test_unknown_fetches(sess):
     gx.constant(1, name="one")
-    for bad, message in [("two", "two"), ("one:3", "one"), (3, "3"), (None, "None")]:
-        with pytest.raises(gx.FetchError, match=message):
+    endless = []
+    endless.append(endless)
+    cases = [
+        ("two", "two"), ("one:3", "one"), ("one:²", "one"), (3, "3"), (None, "None"),
+        (endless, "contain themselves"),
+    ]  # fmt: skip
+    for bad, message in cases:
+        with pytest.raises(gx.FetchError, match=rf"(?s){message}.*{HERE}"):
             sess.run(bad)
+    with pytest.raises(gx.GraphError, match="'3'"):
+        sess.graph.tensor(3)
     with gx.Graph().as_default():
         other = gx.constant(1)
     with pytest.raises(gx.FetchError, match="another graph"):
@@ -33,8 +41,17 @@ def test_missing_and_extra_feeds(sess):
         sess.run(x, {x: [1, 2], 3: 4})
     with pytest.raises(gx.FeedError, match="nothing"):
         sess.run(x, {x: [1, 2], "nothing:0": 4})
-    with pytest.raises(gx.FeedError, match="not list"):
+    with pytest.raises(gx.FeedError, match=f"(?s)not list.*{HERE}"):
         sess.run(x, [x, 1])
+    with pytest.raises(gx.FeedError, match="NAME:0"):
+        sess.run(x, {"x": [1, 2]})
+    with pytest.raises(gx.FeedError, match=r"'x:0'.*is fed twice"):
+        sess.run(x, {x: [1, 2], "x:0": [1, 2]})
+    with pytest.raises(gx.FeedError, match=r"'x:0'.*is fed twice"):
+        sess.make_callable(x, [x, x])
+    for one in (x, "x:0"):
+        with pytest.raises(gx.FeedError, match="list of tensors"):
+            sess.make_callable(x, one)
     with gx.Graph().as_default():
         other = gx.placeholder(gx.float32, [2])
     with pytest.raises(gx.FeedError, match="another graph"):
@@ -160,6 +177,8 @@ def test_errors_in_data_name_op_element_and_line(sess):
 def test_a_session_needs_a_server_that_exists():
     with pytest.raises(gx.GraphcError, match="no server"):
         gx.Session("mpi://nowhere")
+    with pytest.raises(gx.GraphError, match=f"(?s)3 is no graph.*{HERE}"):
+        gx.Session(graph=3)
 
 
 def test_an_unfed_placeholder_is_named_before_its_unknown_sizes(sess):
