@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from graphc.ir.errors import DTypeError
+from graphc.ir.source import located, user_source
 
 KINDS = ("bool", "int", "uint", "float")
 
@@ -123,9 +124,12 @@ def as_dtype(value: Any) -> DType:
     if isinstance(value, type) and value in (float, int, bool):
         return {float: float32, int: int32, bool: bool_}[value]
     try:
-        name = np.dtype(value).name
-    except TypeError:
-        raise DTypeError(f"{value!r} is not a dtype") from None
+        name = "" if value is None else np.dtype(value).name  # NumPy takes None for float64
+    except (TypeError, ValueError, SyntaxError):
+        name = ""
+    if not name:
+        raise DTypeError(located(f"{value!r} is not a dtype", user_source()))
     if name not in _BY_NAME:
-        raise DTypeError(f"graphc has no dtype for NumPy's {name}")
+        message = f"graphc has no dtype for NumPy's {name}"
+        raise DTypeError(located(message, user_source()))
     return _BY_NAME[name]

@@ -7,6 +7,8 @@ array keeps its dtype; a NumPy scalar keeps it when alone and else is a number l
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,30 +84,90 @@ def to_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     return result
 
 
-def to_shape(shape: Any) -> tuple[Dim, ...]:
+def to_shape(shape: Any, lowest: int = 0) -> tuple[Dim, ...]:
     """A shape that a user wrote: integers and dimensions of other tensors' shapes.
+
+    ``lowest`` is -1 where that stands for a size to be found.
 
     Raises:
         ShapeError: anything else, such as a tensor: shapes are known while the graph is built.
     """
-    sizes = shape if isinstance(shape, list | tuple | np.ndarray) else (shape,)
-    for size in sizes:
-        if not isinstance(size, int | np.integer | Expression) or isinstance(size, bool):
-            message = f"{size!r} is no size: write an integer, or a size out of a tensor's shape"
-            raise ShapeError(located(message, user_source()))
-    return tuple(s if isinstance(s, Expression) else int(s) for s in sizes)
+    sizes = shape if _is_list(shape) else (shape,)
+    return tuple(s if isinstance(s, Expression) else _size(s, lowest) for s in sizes)
 
 
-def to_axis(axis: int, rank: int, x: Tensor) -> int:
+def to_int(value: Any, what: str) -> int:
+    """An integer that a user wrote, Python's or NumPy's; ``what`` says in errors what it is.
+
+    Raises:
+        ShapeError: it is none.
+    """
+    if hasattr(value, "__index__") and not isinstance(value, bool | np.bool_ | Expression):
+        try:
+            return operator.index(value)
+        except TypeError:  # an array of several elements
+            pass
+    raise ShapeError(located(f"{value!r} is no {what}: it must be an integer", user_source()))
+
+
+def to_ints(values: Any, what: str) -> tuple[int, ...]:
+    """A list of integers that a user wrote; ``what`` says in errors what each of them is.
+
+    Raises:
+        ShapeError: it is none.
+    """
+    if not _is_list(values):
+        message = f"{values!r} is no list of numbers, of which each is the {what} of an axis"
+        raise ShapeError(located(message, user_source()))
+    return tuple(to_int(value, what) for value in values)
+
+
+def to_axis(axis: Any, rank: int, x: Tensor) -> int:
     """``axis`` of the ``rank`` axes made from those of ``x``, counted from the left.
 
     Raises:
         ShapeError: there is no such axis.
     """
-    if not -rank <= axis < rank:
-        message = f"axis {axis} is none of the {rank} axes made from those of {x!r}"
+    at = to_int(axis, "axis")
+    if not -rank <= at < rank:
+        message = f"axis {at} is none of the {rank} axes made from those of {x!r}"
         raise ShapeError(located(message, user_source()))
-    return axis % rank
+    return at % rank
+
+
+def to_axes(axis: Any, x: Tensor) -> tuple[int, ...]:
+    """One axis of ``x``, several, or (None) all, ascending and counted from the left.
+
+    Axes that ``x`` does not have stay as they are, for the op to refuse. Raises:
+        ShapeError: something that is no axis, or one that is named twice.
+    """
+    rank = len(x.shape)
+    if axis is None:
+        return tuple(range(rank))
+    named = [to_int(a, "axis") for a in (axis if _is_list(axis) else (axis,))]
+    found = sorted(a % rank if -rank <= a < rank else a for a in named)
+    twice = next((a for a, b in itertools.pairwise(found) if a == b), None)
+    if twice is not None:
+        message = f"axis {twice} of {x!r} is named twice in {axis!r}"
+        raise ShapeError(located(message, user_source()))
+    return tuple(found)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | range) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    )
+
+
+def _size(value: Any, lowest: int) -> int:
+    try:
+        size = to_int(value, "size")
+    except ShapeError:
+        message = f"{value!r} is no size: write an integer, or a size out of a tensor's shape"
+        raise ShapeError(located(message, user_source())) from None
+    if size < lowest:
+        raise ShapeError(located(f"{size} is no size: it is negative", user_source()))
+    return size
 
 
 def _is_literal(value: Any) -> bool:
