@@ -51,7 +51,14 @@ class Executor:
         Raises:
             FeedError: a value that does not fit, or sizes that break a rule of the graph.
             DataError: an error in the data; no variable was changed.
+            GraphcError: the machine has no memory left.
         """
+        try:
+            return self._run(values)
+        except MemoryError as error:
+            raise out_of_memory(error) from None
+
+    def _run(self, values: Sequence[Any]) -> list[Array]:
         arrays = [
             value if type(value) is np.ndarray and value.dtype is dtype
             and value.flags.carray else prepare(tensor, value)
@@ -90,6 +97,11 @@ class Executor:
                     f"the step needs more memory than there is: {storage.type} alone takes "
                     f"{size:,} bytes; feed fewer rows at a time, or check the shapes"
                 )
+
+
+def out_of_memory(error: MemoryError) -> GraphcError:
+    """What a user is told when the system refuses memory; ``error`` says how much was asked for."""
+    return GraphcError(f"the machine has too little memory left for the step: {error}")
 
 
 def _variables(program: Program) -> tuple[frozenset[str], frozenset[str]]:

@@ -18,7 +18,7 @@ from graphc.ir.types import TensorType
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
 from graphc.ops.variables import Variable
-from graphc.runtime.executor import Executor
+from graphc.runtime.executor import Executor, out_of_memory
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.place import check_local
 from graphc.runtime.state import VariableStore
@@ -200,7 +200,10 @@ class Session:
         extracted = extract(tensors, targets, feeds)
         check_local(extracted.graph)
         program = compile_graph(extracted, self._target, self._options)
-        return Executor(program, feeds, self._target, self._store)
+        try:
+            return Executor(program, feeds, self._target, self._store)
+        except MemoryError as error:
+            raise out_of_memory(error) from None
 
     def _initialize(self, names: frozenset[str]) -> None:
         """Give variables that have no value yet the one that they start with."""
