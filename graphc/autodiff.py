@@ -187,7 +187,8 @@ def _weight(y: Tensor, grad: TensorLike | None) -> Tensor:
 
 def _source(x: TensorLike) -> Tensor:
     """The tensor to differentiate by: of a variable its handle, which all reads lead to."""
-    return x.handle if isinstance(x, Variable) else convert(x)
+    handle = x.handle if isinstance(x, Variable) else x
+    return handle if isinstance(handle, Tensor) and handle.type.resource else convert(x)
 
 
 def _listed(values: Any) -> list[Any]:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Binding, Executable, address_of
-from graphc.backends.loops.program import Program
-from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Tensor
 from graphc.runtime.feeds import prepare, sizes_of
-from graphc.runtime.state import VariableStore
+from graphc.runtime.memory import BINDINGS, check_memory
+from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
-LARGEST_BYTES = 2**44
-"""More than this (16 TiB) no machine lends to one tensor."""
-BINDINGS = 16
-"""For so many combinations of shapes an executor keeps arenas; the oldest goes first."""
 
 
 class Executor:
     """A program with its variables, for feeds in a fixed order.
 
-    Calls from several threads take turns: a program has one arena.
+    Calls from several threads take turns: a program has one arena, and the programs that share a
+    store of variables change them one at a time, so that no update is lost.
     """
 
     def __init__(
@@ -34,16 +30,17 @@ class Executor:
     ) -> None:
         self.program = program = executable.program
         self.feeds = tuple(feeds)
-        self.writes, self.reads = _variables(program)
+        self.writes, self.reads = accesses_of(program)
         storages = [program.storages[i] for i in program.variables]
         self.variables = {s.name: store.allocate(s.name, s.type) for s in storages}
         self._executable = executable
-        self._lock = threading.Lock()
+        self._store = store
+        self._lock = store.lock if self.variables else threading.RLock()
         self._seen: dict[tuple[tuple[int, ...], ...], Binding] = {}
         self._dtypes = tuple(t.type.dtype.numpy for t in self.feeds)
 
     def run(self, values: Sequence[Any]) -> list[Array]:
-        """Run on one value for each feed.
+        """Run on one value for each feed; what it writes is initialised afterwards.
 
         Raises:
             FeedError: a value that does not fit, or sizes that break a rule of the graph.
@@ -63,7 +60,9 @@ class Executor:
                 if len(self._seen) >= BINDINGS:
                     del self._seen[next(iter(self._seen))]
                 self._seen[shapes] = binding
-            return binding.run(addresses)
+            fetched = binding.run(addresses)
+            self._store.initialized |= self.writes
+            return fetched
 
     def binding(self, values: Sequence[Any]) -> Binding:
         """The binding that these values would run with: memory plan and sizes, for reports."""
@@ -72,27 +71,6 @@ class Executor:
     def _bind(self, arrays: Sequence[Array]) -> Binding:
         for tensor, array in zip(self.feeds, arrays, strict=True):
             prepare(tensor, array)
-        sizes = sizes_of(self.program, self.feeds, arrays)
-        self._check_memory(sizes)
+        sizes = sizes_of(self.program.checks, self.feeds, arrays)
+        check_memory(self.program, sizes)
         return Binding(self._executable, sizes, self.variables)
-
-    def _check_memory(self, sizes: Mapping[str, int]) -> None:
-        """Refuse what no machine holds, before NumPy or the system do in words of their own."""
-        for storage in self.program.storages:
-            size = storage.bytes(sizes)
-            if size > LARGEST_BYTES:
-                raise GraphcError(
-                    f"the step needs more memory than there is: {storage.type} alone takes "
-                    f"{size:,} bytes; feed fewer rows at a time, or check the shapes"
-                )
-
-
-def _variables(program: Program) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of the variables that calls write, and of those whose old value they read."""
-    names = {i: program.storages[i].name for i in program.variables}
-    written: set[str] = set()
-    read: set[str] = set()
-    for call in program.calls:
-        read |= {names[i] for i in call.reads if i in names} - written
-        written |= {names[i] for i in call.writes if i in names}
-    return frozenset(written), frozenset(read)

@@ -90,25 +90,27 @@ def _literal(value: Any, dtype: DType) -> Array:
         TypeError: something that is no number.
     """
     array = np.asarray(value)
-    if array.dtype.kind == "O" and dtype.is_integer and _all_integers(array):
-        raise OverflowError(_OUTSIDE)
+    if array.dtype.kind == "O" and all(isinstance(value, int | float) for value in array.flat):
+        if dtype.is_integer:  # NumPy has no dtype for one of them
+            raise OverflowError(_OUTSIDE)
+        array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"its elements are {array.dtype}")
-    if dtype.is_integer and array.dtype.kind != "b" and not _within(array, dtype):
+    if dtype.is_integer and not _within(array, dtype):
         raise OverflowError(_OUTSIDE)
-    return array.astype(dtype.numpy)
-
-
-def _all_integers(array: Array) -> bool:
-    return all(isinstance(value, int) for value in array.flat)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype.numpy)
 
 
 def _within(array: Array, dtype: DType) -> bool:
     """Whether numbers, cut to integers, are numbers of ``dtype``; both ends are exact as floats."""
     info = np.iinfo(dtype.numpy)
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "b":
+        return True
+    if array.dtype.kind not in "iu":
+        wide = array.astype(np.float64)
         end = float(info.max // 2 + 1) * 2
-        return bool(np.all((array > float(info.min) - 1) & (array < end) | (array == info.min)))
+        return bool(np.all((wide > float(info.min) - 1) & (wide < end) | (wide == info.min)))
     return not array.size or (info.min <= int(array.min()) and int(array.max()) <= info.max)
 
 
@@ -117,7 +119,11 @@ def _converted(tensor: Tensor, array: Array, dtype: DType) -> Array:
         raise _error(tensor, f"dtype {array.dtype} cannot be converted")
     with np.errstate(all="ignore"):
         converted = array.astype(dtype.numpy)
-        if not dtype.is_float and not np.array_equal(converted.astype(array.dtype), array):
+        kept = dtype.is_float or (
+            (not dtype.is_integer or _within(array, dtype))
+            and np.array_equal(converted.astype(array.dtype), array)
+        )
+        if not kept:
             raise _error(tensor, f"values of dtype {array.dtype} would change")
     return converted
 

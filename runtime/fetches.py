@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 from graphc.ir.errors import FetchError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
+from graphc.ir.source import located, user_source
+from graphc.ops.state import read_of
+from graphc.ops.variables import Variable
 
 Structure: TypeAlias = Any
 """A nesting as plain data, fit for JSON: the position of a tensor, None for an operation, a list,
@@ -37,7 +40,10 @@ def parse_fetches(fetches: Any, graph: Graph) -> Fetches:
         FetchError: something that is no tensor, operation, variable or name of ``graph``.
     """
     parser = _Parser(graph)
-    structure = parser.parse(fetches)
+    try:
+        structure = parser.parse(fetches)
+    except RecursionError:
+        raise _error("the fetches are nested too deeply, or contain themselves") from None
     return Fetches(tuple(parser.tensors), tuple(parser.targets), structure, tuple(parser.kinds))
 
 
@@ -57,13 +63,19 @@ def build_structure(
 
 
 def as_tensor(item: Any, graph: Graph) -> Tensor | None:
-    """The tensor that ``item`` (a tensor, a variable, or ``name:0``) stands for, if any."""
+    """The tensor that ``item`` (a tensor, a variable, or ``name:0``) stands for, if any.
+
+    A variable, and its handle, stand for the value at the start of the step.
+    """
     if isinstance(item, str):
-        found = _named(item, graph)
-        return found if isinstance(found, Tensor) else None
-    if not isinstance(item, Tensor) and hasattr(item, "__graphc_tensor__"):
+        item = _named(item, graph)
+    elif isinstance(item, Variable):
+        return item.at_start
+    elif not isinstance(item, Tensor) and hasattr(item, "__graphc_tensor__"):
         item = item.__graphc_tensor__()
-    return item if isinstance(item, Tensor) else None
+    if not isinstance(item, Tensor):
+        return None
+    return read_of(item) if item.type.resource else item
 
 
 class _Parser:
@@ -86,7 +98,7 @@ class _Parser:
             return self.tensors.setdefault(tensor, len(self.tensors))
         node = _named(item, self.graph) if isinstance(item, str) else item
         if not isinstance(node, Node):
-            raise FetchError(f"cannot fetch {item!r}: it is no tensor, operation, variable or name")
+            raise _error(f"cannot fetch {item!r}: it is no tensor, operation, variable or name")
         self._check_graph(node.graph, item)
         self.targets.setdefault(node)
         return None
@@ -99,12 +111,15 @@ class _Parser:
 
     def _check_graph(self, found: Graph, item: Any) -> None:
         if found is not self.graph:
-            message = f"cannot fetch {item!r}: it belongs to another graph than the session's"
-            raise FetchError(message)
+            raise _error(f"cannot fetch {item!r}: it belongs to another graph than the session's")
 
 
 def _named(name: str, graph: Graph) -> Tensor | Node:
     try:
         return graph.tensor(name) if ":" in name else graph.node(name)
     except GraphError as error:
-        raise FetchError(f"cannot fetch {name!r}: {error}") from None
+        raise _error(f"cannot fetch {name!r}: {error}") from None
+
+
+def _error(message: str) -> FetchError:
+    return FetchError(located(message, user_source()))

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from graphc.backends.cpu.cache import default_cache
-from graphc.backends.cpu.compiling import Compiling
-from graphc.backends.cpu.executable import Executable
-from graphc.compiler import CompileOptions, compile_graph, extract
-from graphc.ir.errors import CompileError, FeedError, FetchError, GraphcError
+import numpy.typing as npt
+
+from graphc.compiler import CompileOptions
+from graphc.ir.errors import FeedError, FetchError, GraphcError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
-from graphc.ir.target import Target
-from graphc.ir.types import TensorType
-from graphc.ops.initialization import initialization_order
-from graphc.ops.state import variables_of
+from graphc.ir.source import located, user_source
+from graphc.ops.variables import Variable
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
-from graphc.runtime.place import check_local
-from graphc.runtime.state import VariableStore
+from graphc.runtime.local import LocalPrograms
+from graphc.runtime.planning import Signature
 
-Signature = tuple[tuple[Tensor, ...], tuple[Node, ...], tuple[Tensor, ...]]
+
+class Runner(Protocol):
+    """A compiled program: one value for each feed in, one array for each fetch out."""
+
+    @property
+    def feeds(self) -> tuple[Tensor, ...]: ...
+    def run(self, values: Sequence[Any]) -> Sequence[npt.NDArray[Any]]: ...
+
+
+class Programs(Protocol):
+    """Where a session's programs are compiled and its variables live."""
+
+    def get(self, signature: Signature) -> Runner:
+        """The program for fetches, targets and feeds; its variables have values."""
+
+    def values_of(self, graph: Graph) -> Mapping[str, Any]:
+        """The values of the variables that a part of the graph uses."""
+
+    def close(self) -> None:
+        """Free programs and variables."""
 
 
 class Session:
@@ -50,14 +65,11 @@ class Session:
         graph: Graph | None = None,
         options: CompileOptions | None = None,
     ) -> None:
-        if target:
-            raise GraphcError(f"there is no server {target!r}: a local session's target is ''")
+        if graph is not None and not isinstance(graph, Graph):
+            raise GraphError(located(f"{graph!r} is no graph to run", user_source()))
         self.graph = get_default_graph() if graph is None else graph
-        self._options = options or CompileOptions()
-        self._store = VariableStore()
-        self._executors: dict[Signature, Executor] = {}
+        self._programs = _programs(target, self.graph, options or CompileOptions())
         self._parsed: dict[Any, Fetches] = {}
-        self._target: Target | None = None
         self._closed = False
         self._entered = ExitStack()
 
@@ -76,15 +88,9 @@ class Session:
             StateError: two assigns to one variable that no control path orders.
         """
         parsed = self._parse(fetches)
-        if feed_dict is not None and not isinstance(feed_dict, Mapping):
-            raise FeedError(f"feeds are a dict of values by tensor, not {type(feed_dict).__name__}")
-        feeds = [(self._feed(key), value) for key, value in (feed_dict or {}).items()]
-        tensors = tuple([tensor for tensor, _ in feeds])
-        if len(set(tensors)) != len(tensors):
-            raise FeedError("a tensor is fed twice, under two names")
-        executor = self._executor(parsed, tensors)
-        values = executor.run([value for _, value in feeds])
-        self._store.initialized |= executor.writes
+        feeds = _mapping(feed_dict)
+        signature = (parsed.tensors, parsed.targets, self._feeds(feeds))
+        values = self._programs.get(signature).run([*feeds.values()])
         return parsed.build([value if value.shape else value[()] for value in values])
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -94,8 +100,8 @@ class Session:
             FetchError, FeedError: as ``run``.
         """
         parsed = self._parse(fetches)
-        executor = self._executor(parsed, tuple(self._feed(key) for key in feed_list))
-        run, build, count = executor.run, parsed.build, len(executor.feeds)
+        runner = self._programs.get((parsed.tensors, parsed.targets, self._feeds(feed_list)))
+        run, build, count = runner.run, parsed.build, len(runner.feeds)
 
         def call(*values: Any) -> Any:
             if len(values) != count:
@@ -103,16 +109,15 @@ class Session:
             if self._closed:
                 raise GraphcError("the session is closed")
             fetched = run(values)
-            self._store.initialized |= executor.writes
             return build([value if value.shape else value[()] for value in fetched])
 
         return call
 
     def close(self) -> None:
         """Free compiled programs and variables; nothing can be run any more."""
-        self._closed = True
-        self._executors.clear()
-        self._store = VariableStore()
+        if not self._closed:
+            self._closed = True
+            self._programs.close()
 
     def __enter__(self) -> Self:
         self._entered.enter_context(graph_scope(self.graph))
@@ -133,20 +138,23 @@ class Session:
         Raises:
             FetchError, FeedError: as ``run``.
         """
-        return self._parse(fetches), tuple(self._feed(key) for key in feed_list)
+        return self._parse(fetches), self._feeds(feed_list)
 
-    def values_of(self, graph: Graph) -> dict[str, Any]:
+    def values_of(self, graph: Graph) -> Mapping[str, Any]:
         """The values of the variables that a part of this session's graph uses, not copied."""
-        nodes = {n.attrs["shared_name"]: n for n in variables_of(graph)}
-        for name, node in nodes.items():
-            type_ = node.types[0]
-            self._store.allocate(name, TensorType(type_.dtype, type_.shape))
-        self._initialize(frozenset(nodes))
-        return {name: self._store.arrays[name] for name in nodes}
+        return self._programs.values_of(graph)
 
     def executor(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Executor:
-        """The compiled program for these fetches and feeds, for reports."""
-        return self._executor(self._parse(fetches), tuple(self._feed(key) for key in feed_list))
+        """The compiled program for these fetches and feeds, for reports.
+
+        Raises:
+            GraphcError: the session's programs run on a cluster.
+        """
+        parsed = self._parse(fetches)
+        runner = self._programs.get((parsed.tensors, parsed.targets, self._feeds(feed_list)))
+        if not isinstance(runner, Executor):
+            raise GraphcError("reports are of programs in one process, not of a cluster's")
+        return runner
 
     def _parse(self, fetches: Any) -> Fetches:
         if self._closed:
@@ -157,8 +165,17 @@ class Session:
             self._parsed[fetches] = parse_fetches(fetches, self.graph)
         return self._parsed[fetches]
 
+    def _feeds(self, keys: Iterable[Any]) -> tuple[Tensor, ...]:
+        if isinstance(keys, str | Tensor | Variable):
+            raise _feed_error(f"what to feed is a list of tensors, not {keys!r}")
+        tensors = tuple([self._feed(key) for key in keys])
+        if len(set(tensors)) != len(tensors):
+            twice = next(t for n, t in enumerate(tensors) if t in tensors[:n])
+            raise _feed_error(f"{twice!r} is fed twice")
+        return tensors
+
     def _feed(self, key: Any) -> Tensor:
-        if type(key) is Tensor:
+        if type(key) is Tensor and not key.type.resource:
             tensor: Tensor | None = key
         else:
             try:
@@ -166,49 +183,37 @@ class Session:
             except FetchError as error:
                 raise FeedError(str(error).replace("fetch", "feed", 1)) from None
         if tensor is None:
-            raise FeedError(f"cannot feed {key!r}: it is no tensor of the graph")
+            named = isinstance(key, str | Node)
+            hint = "; an operation has none, its output 0 is NAME:0" if named else ""
+            raise _feed_error(f"cannot feed {key!r}: it is no tensor of the graph{hint}")
         if tensor.graph is not self.graph:
-            raise FeedError(f"cannot feed {key!r}: it belongs to another graph than the session's")
+            what = "it belongs to another graph than the session's"
+            raise _feed_error(f"cannot feed {key!r}: {what}")
         return tensor
 
-    def _executor(self, parsed: Fetches, feeds: tuple[Tensor, ...]) -> Executor:
-        signature = (parsed.tensors, parsed.targets, feeds)
-        executor = self._executors.get(signature)
-        if executor is None:
-            executor = self._compile(signature)
-            self._initialize(executor.reads)
-            self._executors[signature] = executor
-        return executor
 
-    def _compile(self, signature: Signature) -> Executor:
-        tensors, targets, feeds = signature
-        if self._target is None:
-            self._target = _target_here(self._options.target)
-        target, cache = self._target, default_cache()
-        extracted = extract(tensors, targets, feeds)
-        check_local(extracted.graph)
-        with Compiling(target) as compiling:
-            started = partial(cache.start, compiling=compiling)
-            program = compile_graph(extracted, target, self._options, started)
-            kernels = cache.get(program.kernels, target, compiling=compiling)
-        return Executor(Executable(program, kernels), feeds, self._store)
-
-    def _initialize(self, names: frozenset[str]) -> None:
-        """Give variables that have no value yet the one that they start with."""
-        if names <= self._store.initialized:
-            return
-        nodes = {n.attrs["shared_name"]: n for n in variables_of(self.graph)}
-        wanted = [nodes[name] for name in sorted(names)]
-        for step in initialization_order(wanted, self._store.initialized):
-            executor = self._compile(((), tuple(step), ()))
-            executor.run(())
-            self._store.initialized |= executor.writes
+def _mapping(feeds: Any) -> Mapping[Any, Any]:
+    if feeds is None:
+        return {}
+    if not isinstance(feeds, Mapping):
+        what = type(feeds).__name__
+        raise _feed_error(f"feeds are a dict of values by tensor, not {what}")
+    return feeds
 
 
-def _target_here(name: str) -> Target:
-    from graphc.backends.cpu.targets import runs_here, target_named
+def _feed_error(message: str) -> FeedError:
+    return FeedError(located(message, user_source()))
 
-    target = target_named(name)
-    if not runs_here(target):
-        raise CompileError(f"this machine does not run code for {name}: choose a lower level")
-    return target
+
+def _programs(target: str, graph: Graph, options: CompileOptions) -> Programs:
+    """The programs of a session on ``target``, the empty string being this process.
+
+    Raises:
+        ClusterError: there is no such server here.
+    """
+    if not target:
+        return LocalPrograms(graph, options)
+    from graphc.runtime.remote import ClusterPrograms
+    from graphc.runtime.server import server_at
+
+    return ClusterPrograms(server_at(target), graph, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy.typing as npt
@@ -19,6 +20,8 @@ class VariableStore:
     def __init__(self) -> None:
         self.arrays: dict[str, npt.NDArray[Any]] = {}
         self.initialized: set[str] = set()
+        self.lock = threading.RLock()
+        """Held by who reads or writes the arrays: programs run one after the other."""
 
     def allocate(self, name: str, type_: TensorType) -> npt.NDArray[Any]:
         """Memory for a variable, its contents undefined until it is initialised.

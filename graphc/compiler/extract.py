@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.backends.loops.program import Check
@@ -31,19 +31,23 @@ class Extract:
 def extract(fetches: Sequence[Tensor], targets: Sequence[Node], feeds: Sequence[Tensor]) -> Extract:
     """Copy what ``fetches`` and ``targets`` need; a fed tensor becomes a placeholder.
 
+    A target runs, and so does what others are ordered after, even if all its outputs are fed.
+
     Raises:
         FeedError: a placeholder that is needed but not fed, or sizes that feeds do not tell.
     """
     new: dict[Tensor, Tensor] = {}
     nodes: dict[Node, Node] = {}
     graph = Graph()
-    order = _needed([*(t.node for t in fetches), *targets], frozenset(feeds), fetches)
-    _refuse_unfed(order, feeds)
+    order = _needed(fetches, targets, frozenset(feeds))
+    _refuse_unfed(order)
     checks = [Check(c, n.error(f"{c.rule} ({c})")) for n in order for c in n.constraints]
     _check_known(order, feeds)
     one_name = equal_symbols([check.constraint for check in checks])
     for fed in feeds:
         new[fed] = _placeholder(graph, fed, one_name)
+        if fed.node.op.name == "placeholder":
+            nodes[fed.node] = new[fed].node
     graph.inputs = tuple(new[fed] for fed in feeds)
     for node in order:
         inputs = [new[t] for t in node.inputs]
@@ -79,8 +83,6 @@ def _check_known(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
     """Refuse feeds from whose shapes the sizes of what is computed cannot be told."""
     known = {symbol_name(dim) for fed in feeds for dim in fed.shape}
     for node in order:
-        if node.op.name == "placeholder":
-            continue
         for dim in (dim for type_ in node.types for dim in type_.shape):
             if isinstance(dim, Expression) and not symbols_of(dim) <= known:
                 unknown = ", ".join(sorted(symbols_of(dim) - known))
@@ -95,14 +97,14 @@ def _placeholder(graph: Graph, fed: Tensor, sizes: Mapping[str, Dim]) -> Tensor:
     return node.outputs[0]
 
 
-def _needed(roots: Iterable[Node], fed: frozenset[Tensor], fetches: Sequence[Tensor]) -> list[Node]:
+def _needed(
+    fetches: Sequence[Tensor], targets: Sequence[Node], fed: frozenset[Tensor]
+) -> list[Node]:
     """Nodes in topological order, operands and controls first; fed tensors need nothing."""
-    done: set[Node] = set()
+    done = {tensor.node for tensor in fed if tensor.node.op.name == "placeholder"}
     order: list[Node] = []
-    whole = {t.node for t in fetches if t not in fed}
-    stack = [
-        (node, False) for node in reversed(list(roots)) if node in whole or not _is_fed(node, fed)
-    ]
+    roots = [*(tensor.node for tensor in fetches if tensor not in fed), *targets]
+    stack = [(node, False) for node in reversed(roots)]
     while stack:
         node, ready = stack.pop()
         if node in done:
@@ -117,13 +119,9 @@ def _needed(roots: Iterable[Node], fed: frozenset[Tensor], fetches: Sequence[Ten
     return order
 
 
-def _is_fed(node: Node, fed: frozenset[Tensor]) -> bool:
-    return bool(node.outputs) and all(t in fed for t in node.outputs)
-
-
-def _refuse_unfed(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
+def _refuse_unfed(order: Sequence[Node]) -> None:
     for node in order:
-        if node.op.name == "placeholder" and node.outputs[0] not in feeds:
+        if node.op.name == "placeholder":
             (type_,) = node.types
             what = f"placeholder {node.name!r} ({type_.dtype.name} {user_shape_text(type_.shape)})"
             message = f"{what} is needed for these fetches but is not fed"

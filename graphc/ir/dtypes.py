@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from graphc.ir.errors import DTypeError
+from graphc.ir.source import located, user_source
 
 KINDS = ("bool", "int", "uint", "float")
 
@@ -118,14 +119,28 @@ def as_dtype(value: Any) -> DType:
     """
     if isinstance(value, DType):
         return value
-    if isinstance(value, str) and value in _BY_NAME:
-        return _BY_NAME[value]
     if isinstance(value, type) and value in (float, int, bool):
         return {float: float32, int: int32, bool: bool_}[value]
     try:
-        name = np.dtype(value).name
-    except TypeError:
-        raise DTypeError(f"{value!r} is not a dtype") from None
-    if name not in _BY_NAME:
-        raise DTypeError(f"graphc has no dtype for NumPy's {name}")
-    return _BY_NAME[name]
+        return dtype_named(value)
+    except DTypeError as error:
+        raise DTypeError(located(str(error), user_source())) from None
+
+
+def dtype_named(name: Any) -> DType:
+    """The dtype of this name, ours or NumPy's, as files have them.
+
+    Raises:
+        DTypeError: there is no such dtype.
+    """
+    if isinstance(name, str) and name in _BY_NAME:
+        return _BY_NAME[name]
+    try:
+        found = "" if name is None else np.dtype(name).name  # NumPy takes None for float64
+    except (TypeError, ValueError, SyntaxError):
+        found = ""
+    if not found:
+        raise DTypeError(f"{name!r} is not a dtype")
+    if found not in _BY_NAME:
+        raise DTypeError(f"graphc has no dtype for NumPy's {found}")
+    return _BY_NAME[found]

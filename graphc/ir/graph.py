@@ -185,6 +185,7 @@ class Graph:
         typing = Typing([t.type for t in inputs], attrs)
         try:
             types = tuple(definition.infer(typing))
+            typing.possible(types)
         except (ShapeError, DTypeError) as error:
             operands = operand_text(definition, typing.inputs, [t.name for t in inputs])
             raise type(error)(located(f"{op} of {operands}: {error}", source)) from None
@@ -235,10 +236,14 @@ class Graph:
             raise GraphError(f"the graph has no node called {name!r}") from None
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor called ``node:index``; the index may be left out if it is 0."""
-        node, _, index = name.partition(":")
+        """The tensor called ``node:index``; the index may be left out if it is 0.
+
+        Raises:
+            GraphError: there is none.
+        """
+        node, _, index = str(name).partition(":")
         outputs = self.node(node).outputs
-        if not (index or "0").isdigit() or int(index or 0) >= len(outputs):
+        if not (index or "0").isdecimal() or int(index or 0) >= len(outputs):
             raise GraphError(f"{node!r} has {len(outputs)} outputs; there is no {name!r}")
         return outputs[int(index or 0)]
 

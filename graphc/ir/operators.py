@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from graphc.ir.errors import GraphError
+from graphc.ir.source import located, user_source
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -111,10 +112,14 @@ class Operators:
         return OPERATORS["getitem"](self, key)
 
     def __bool__(self) -> bool:
-        raise GraphError(f"{self!r} has no value while the graph is built; use where, or run it")
+        raise _error(f"{self!r} has no value while the graph is built; use where, or run it")
 
     def __iter__(self) -> Iterator[Tensor]:
-        raise GraphError(f"{self!r} cannot be iterated over; use split, or index it")
+        raise _error(f"{self!r} cannot be iterated over; use split, or index it")
 
     def __array__(self, *_: Any, **__: Any) -> npt.NDArray[Any]:
-        raise GraphError(f"{self!r} has no value while the graph is built; run it in a session")
+        raise _error(f"{self!r} has no value while the graph is built; run it in a session")
+
+
+def _error(message: str) -> GraphError:
+    return GraphError(located(message, user_source()))

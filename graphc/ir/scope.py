@@ -16,7 +16,7 @@ from typing import Any
 from graphc.ir.device import Device
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph, Node, Tensor
-from graphc.ir.source import user_source
+from graphc.ir.source import located, user_source
 
 DeviceFunction = Callable[[Node | str], str]
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -138,12 +138,21 @@ def device(place: str | DeviceFunction | None) -> Iterator[None]:
 
 @contextmanager
 def control_dependencies(nodes: Iterable[Any] | None) -> Iterator[None]:
-    """Run ``nodes`` (nodes, tensors or variables) before any new node; None clears the list."""
+    """Run ``nodes`` (nodes, tensors or variables) before any new node; None clears the list.
+
+    Raises:
+        GraphError: something else, or of another graph than the default one.
+    """
     scope = current()
     if nodes is None:
         controls: tuple[Node, ...] = ()
-    else:
+    elif isinstance(nodes, list | tuple | set | frozenset):
         controls = scope.controls + tuple(_as_node(item) for item in nodes)
+        for node in controls:
+            if node.graph is not scope.graph:
+                raise _error(f"{node!r} belongs to another graph than what is to wait for it")
+    else:
+        raise _error(f"{nodes!r} is no list of nodes, tensors or variables to depend on")
     with _enter(replace(scope, controls=controls)):
         yield
 
@@ -188,12 +197,11 @@ def device_for(op: str) -> str:
     return str(merged)
 
 
-def check_name(name: str) -> None:
+def check_name(name: Any) -> None:
     """Raise a GraphError if ``name`` cannot be a node's or scope's name."""
-    if not _NAME.fullmatch(name):
-        raise GraphError(
-            f"{name!r} is no valid name: letters, digits, and . first; then also _ / - > \\"
-        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        rule = "letters, digits, and . first; then also _ / - > \\"
+        raise _error(f"{name!r} is no valid name: {rule}")
 
 
 def _unique_scope(scope: Scope, name: str) -> str:
@@ -211,5 +219,9 @@ def _as_node(item: Any) -> Node:
         return item
     node = getattr(item, "node", None) or getattr(item, "op", None)
     if not isinstance(node, Node):
-        raise GraphError(f"{item!r} is no node, tensor or variable to depend on")
+        raise _error(f"{item!r} is no node, tensor or variable to depend on")
     return node
+
+
+def _error(message: str) -> GraphError:
+    return GraphError(located(message, user_source()))

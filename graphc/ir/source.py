@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-_PACKAGE = str(Path(__file__).parents[1]) + "/"
+_NOT_THE_USERS = (str(Path(__file__).parents[1]) + "/", contextlib.__file__)
+"""This package, and what stands between its context managers and their ``with``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ def user_source() -> Source | None:
     """The innermost frame outside this package: the line that the user wrote."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+        if not frame.f_code.co_filename.startswith(_NOT_THE_USERS):
             return Source(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None

@@ -14,7 +14,7 @@ from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
-from graphc.ops.coercion import convert, to_shape
+from graphc.ops.coercion import convert, to_ints, to_shape
 from graphc.ops.emit import emit, reshaped, unbroadcast
 from graphc.ops.pointwise import static_shape
 
@@ -98,10 +98,16 @@ class BroadcastTo(Arrangement):
 
 
 def transpose(x: TensorLike, perm: Sequence[int] | None = None, name: str | None = None) -> Tensor:
-    """Axis ``perm[i]`` of ``x`` as axis ``i``; without ``perm``, the axes reversed."""
+    """Axis ``perm[i]`` of ``x`` as axis ``i``; without ``perm``, the axes reversed.
+
+    Raises:
+        ShapeError: ``perm`` does not name each axis once; negative ones count from the right.
+    """
     x = convert(x)
-    found = tuple(reversed(range(len(x.shape)))) if perm is None else tuple(perm)
-    return emit("transpose", x, perm=found, name=name)
+    rank = len(x.shape)
+    found = range(rank)[::-1] if perm is None else to_ints(perm, "new place")
+    left = tuple(axis % rank if -rank <= axis < rank else axis for axis in found)
+    return emit("transpose", x, perm=left, name=name)
 
 
 def broadcast_to(x: TensorLike, shape: Any, name: str | None = None) -> Tensor:

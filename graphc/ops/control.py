@@ -47,8 +47,8 @@ def no_op(name: str | None = None) -> Node:
 
 
 def group(*operations: Any, name: str | None = None) -> Node:
-    """One operation that runs all of ``operations``: nodes, tensors or variables."""
-    with control_dependencies(operations):
+    """One operation that runs all of ``operations``: nodes, tensors, variables, lists of these."""
+    with control_dependencies(_flat(operations)):
         return create("no_op", name=name or "group")
 
 
@@ -63,3 +63,11 @@ def tuple(  # TensorFlow's name
         ready = group(*values, *builtins.tuple(control_inputs), name="ready")
         with control_dependencies([ready]):
             return [emit("identity", value) for value in values]
+
+
+def _flat(operations: Iterable[Any]) -> list[Any]:
+    """What is in lists and tuples, and lists and tuples in these."""
+    found: list[Any] = []
+    for item in operations:
+        found += _flat(item) if isinstance(item, list | builtins.tuple) else [item]
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.ir.compute.builder import Buffer
 from graphc.ir.compute.expr import Expr, apply, select
 from graphc.ir.dims import Shape
 from graphc.ir.dtypes import int32, int64
@@ -98,8 +99,9 @@ class SoftmaxCrossEntropy(_CrossEntropy):
             return [loss.astype(dtype), backprop.astype(dtype)]
 
     def compute(self, build: KernelBuilder) -> None:
-        logits, labels = build.inputs
-        along, last = Along(build, logits, -1), logits.shape[-1:]
+        shape = build.outputs[1].shape
+        logits, labels = (_of_shape(x, shape) for x in build.inputs)
+        along, last = Along(build, logits, -1), shape[-1:]
         powers = build.map(logits.shape, along.power)
         total, weight = along.sum(powers), along.sum(labels)
         logs = build.map(total.shape, lambda *i: apply("log", total[i]))
@@ -140,8 +142,9 @@ class SparseSoftmaxCrossEntropy(_CrossEntropy):
             return [loss.astype(dtype), (np.exp(logs) - right).astype(dtype)]
 
     def compute(self, build: KernelBuilder) -> None:
-        logits, labels = build.inputs
-        along, classes = Along(build, logits, -1), logits.shape[-1]
+        shape = build.outputs[1].shape
+        logits, labels = _of_shape(build.inputs[0], shape), _of_shape(build.inputs[1], shape[:-1])
+        along, classes = Along(build, logits, -1), shape[-1]
         right = build.map(labels.shape, lambda *i: build.in_range(labels[i], classes, LABEL_RANGE))
         powers = build.map(logits.shape, along.power)
         total = along.sum(powers)
@@ -194,6 +197,11 @@ def _rows(typing: Typing, labels: Shape, logits: Shape) -> Shape:
         raise ShapeError("labels and logits must have the same rows, and logits a last axis")
     rule = "labels and logits must have the same sizes"
     return tuple(typing.equal(a, b, rule) for a, b in zip(labels, logits, strict=True))
+
+
+def _of_shape(x: Buffer, shape: Shape) -> Buffer:
+    """``x`` with the sizes that the other operand may know, and ``x`` not."""
+    return Buffer(x.name, TensorType(x.dtype, shape))
 
 
 def _as_column(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.coercion import convert, to_axis, to_shape
+from graphc.ops.coercion import convert, to_axes, to_axis, to_ints, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import static_shape
 
@@ -155,7 +155,7 @@ def getitem(x: TensorLike, key: Any) -> Tensor:
 def slice(x: TensorLike, begin: Sequence[int], size: Any, name: str | None = None) -> Tensor:
     """``size[i]`` elements of axis ``i`` from ``begin[i]``; a size of -1 takes all the rest."""
     x = convert(x)
-    starts, wanted = tuple(begin), to_shape(size)
+    starts, wanted = to_ints(begin, "begin"), to_shape(size, lowest=-1)
     known = len(starts) == len(wanted) == len(x.shape)
     sizes = wanted if not known else tuple(
         extent - start if count == -1 else count
@@ -169,8 +169,12 @@ def strided_slice(
     x: TensorLike, begin: Sequence[int], end: Sequence[Any], strides: Sequence[int] | None = None
 ) -> Tensor:
     """``x[begin[0]:end[0]:strides[0], ...]``."""
-    steps = (1,) * len(begin) if strides is None else strides
-    bounds = zip(begin, end, steps, strict=True)
+    starts = to_ints(begin, "begin")
+    steps = (1,) * len(starts) if strides is None else to_ints(strides, "stride")
+    if not isinstance(end, list | tuple | np.ndarray) or not len(starts) == len(end) == len(steps):
+        message = f"begin {begin!r}, end {end!r} and strides {steps!r} must be lists of one length"
+        raise ShapeError(located(message, user_source()))
+    bounds = zip(starts, end, steps, strict=True)
     return getitem(x, tuple(builtins.slice(*bound) for bound in bounds))
 
 
@@ -178,7 +182,7 @@ def reverse(x: TensorLike, axis: int | Sequence[int], name: str | None = None) -
     """``x`` with the order along ``axis`` (or several) turned round."""
     x = convert(x)
     rank = len(x.shape)
-    turned = {to_axis(a, rank, x) for a in ([axis] if isinstance(axis, int) else axis)}
+    turned = {to_axis(a, rank, x) for a in to_axes(axis, x)}
     starts = tuple(-1 if a in turned else 0 for a in range(rank))
     strides = tuple(-1 if a in turned else 1 for a in range(rank))
     return emit("strided_slice", x, starts=starts, sizes=x.shape, strides=strides, name=name)
@@ -239,7 +243,7 @@ def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
 def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
     """Start, number and stride of what an integer or slice takes of an axis."""
     if not isinstance(item, builtins.slice):
-        return _integer(item), 1, 1
+        return _within_int64(item), 1, 1
     step = 1 if item.step is None else _integer(item.step)
     if step == 0:
         raise ShapeError(located("the step of a slice cannot be 0", user_source()))
@@ -247,8 +251,9 @@ def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
         low, high = (None if b is None else _integer(b) for b in (item.start, item.stop))
         start, stop, _ = builtins.slice(low, high, step).indices(extent)
         count = len(range(start, stop, step))
-        return (start if count else 0), count, step
-    start = (0 if step > 0 else -1) if item.start is None else _integer(item.start)
+        return (start if count else 0), count, step if count > 1 else 1
+    step = _within_int64(step)
+    start = (0 if step > 0 else -1) if item.start is None else _within_int64(item.start)
     first = _first(start, extent)
     end = _stop(item.stop, step, extent)
     length = end - first if step > 0 else first - end
@@ -259,7 +264,7 @@ def _axis_slice(item: Any, extent: Dim) -> tuple[int, Dim, int]:
 def _stop(stop: Any, step: int, extent: Dim) -> Dim:
     if stop is None:
         return extent if step > 0 else -1
-    return stop if isinstance(stop, Expression) else _first(_integer(stop), extent)
+    return stop if isinstance(stop, Expression) else _first(_within_int64(stop), extent)
 
 
 def _integer(item: Any) -> int:
@@ -269,6 +274,14 @@ def _integer(item: Any) -> int:
         return operator.index(item)
     except TypeError:
         return _refuse(item)
+
+
+def _within_int64(item: Any) -> int:
+    """An index along an axis that no constant can be compared with yet."""
+    found = _integer(item)
+    if not -(2**63) < found < 2**63:
+        raise ShapeError(located(f"no axis has an element {found}", user_source()))
+    return found
 
 
 def _refuse(item: Any) -> int:

@@ -18,7 +18,15 @@ from graphc.ir.scope import create
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.coercion import convert, convert_all, to_array, to_axis, to_shape
+from graphc.ops.coercion import (
+    convert,
+    convert_all,
+    to_array,
+    to_axis,
+    to_int,
+    to_ints,
+    to_shape,
+)
 from graphc.ops.emit import emit, reshaped, zeros_of
 from graphc.ops.pointwise import static_shape
 
@@ -209,18 +217,26 @@ def split(
 ) -> list[Tensor]:
     """``x`` in so many equal pieces along ``axis``, or in pieces of the sizes given.
 
+    One of the sizes may be -1: what is left.
+
     Raises:
         ShapeError: pieces that do not make up the axis.
     """
     x = convert(x)
-    sizes = num_or_size_splits
-    if isinstance(sizes, int):
-        if sizes < 1:
-            message = f"{x!r} cannot be split into {sizes} pieces"
+    at = to_axis(axis, len(x.shape), x)
+    extent = x.shape[at]
+    if isinstance(num_or_size_splits, list | tuple | np.ndarray):
+        sizes = to_shape(num_or_size_splits, lowest=-1)
+        if sizes.count(-1) == 1:
+            rest = extent - sum(size for size in sizes if size != -1)
+            sizes = tuple(rest if size == -1 else size for size in sizes)
+    else:
+        count = to_int(num_or_size_splits, "number of pieces")
+        if count < 1:
+            message = f"{x!r} cannot be split into {count} pieces"
             raise ShapeError(located(message, user_source()))
-        sizes = (x.shape[to_axis(axis, len(x.shape), x)] // sizes,) * sizes
-    attrs = {"axis": axis, "sizes": to_shape(sizes)}
-    return list(create("split", [x], attrs, name).outputs)
+        sizes = (extent // count,) * count
+    return list(create("split", [x], {"axis": at, "sizes": sizes}, name).outputs)
 
 
 def unstack(
@@ -233,7 +249,7 @@ def unstack(
     """
     x = convert(x)
     at = to_axis(axis, len(x.shape), x)
-    count = x.shape[at] if num is None else num
+    count = x.shape[at] if num is None else to_int(num, "number of pieces")
     if isinstance(count, Expression):
         message = f"unstack needs num: the size of axis {axis} of {x!r} is not known"
         raise ShapeError(located(message, user_source()))
@@ -253,13 +269,18 @@ def pad(
     if mode.upper() != "CONSTANT":
         raise ShapeError(located(f"pad knows the mode CONSTANT, not {mode}", user_source()))
     x = convert(x)
-    low, high = (tuple(int(pair[side]) for pair in paddings) for side in (0, 1))
+    if not isinstance(paddings, list | tuple | np.ndarray):
+        message = f"{paddings!r} is no list of paddings, of which each is two numbers"
+        raise ShapeError(located(message, user_source()))
+    pairs = [to_ints(pair, "padding") for pair in paddings]
+    low, high = (tuple(pair[side] for pair in pairs if len(pair) == 2) for side in (0, 1))
     value = to_array(constant_values, x.dtype).item()
     return emit("pad", x, low=low, high=high, value=value, name=name)
 
 
 def _some(values: Sequence[TensorLike]) -> list[Tensor]:
     """``values`` as tensors, of which there is one at least."""
-    if not len(values):
-        raise ShapeError(located("there is nothing to join: give a tensor or more", user_source()))
+    if not isinstance(values, list | tuple | np.ndarray) or not len(values):
+        message = f"there is nothing to join: give a list of tensors, not {values!r}"
+        raise ShapeError(located(message, user_source()))
     return convert_all(values)

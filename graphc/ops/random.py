@@ -234,10 +234,10 @@ def _next_op_seed() -> int:
 
 
 def _checked_seed(seed: int) -> int:
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         message = f"{seed!r} is no seed: write an integer from 0 to 2**32 - 1"
         raise GraphError(located(message, user_source()))
-    return seed
+    return int(seed)
 
 
 def _is_number(value: TensorLike, number: float) -> bool:

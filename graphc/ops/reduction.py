@@ -15,7 +15,7 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
 from graphc.ir.types import TensorType
-from graphc.ops.coercion import convert
+from graphc.ops.coercion import convert, to_axes
 from graphc.ops.emit import emit, emit_size, reshaped
 from graphc.ops.pointwise import BOOLS, NUMBERS, dtype_names
 
@@ -305,7 +305,7 @@ def reduce_mean(
 ) -> Tensor:
     """The sum over ``axis`` (None: all) divided once by the count; integers round down."""
     x = convert(x)
-    axes = _axes(axis, x)
+    axes = to_axes(axis, x)
     total = emit("reduce_sum", x, axes=axes, keepdims=keepdims)
     count = emit_size(x, axes, x.dtype)
     return emit("divide" if x.dtype.is_float else "floordiv", total, count, name=name)
@@ -323,14 +323,7 @@ def argmin(x: TensorLike, axis: int = 0, name: str | None = None) -> Tensor:
 
 def _reduce(op: str, x: TensorLike, axis: Axes, keepdims: bool, name: str | None) -> Tensor:
     x = convert(x)
-    return emit(op, x, axes=_axes(axis, x), keepdims=keepdims, name=name)
-
-
-def _axes(axis: Axes, x: Tensor) -> tuple[int, ...]:
-    """``axis`` as ascending axes counted from 0; the op refuses those that do not exist."""
-    rank = len(x.shape)
-    found = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
-    return tuple(sorted({a % rank if -rank <= a < rank else a for a in found}))
+    return emit(op, x, axes=to_axes(axis, x), keepdims=keepdims, name=name)
 
 
 def _reduced_shape(shape: Shape, axes: Sequence[int], kept: bool) -> tuple[Dim, ...]:

@@ -139,6 +139,18 @@ def variables_of(graph: Graph) -> list[Node]:
     return [node for node in graph.nodes if node.op.name == Variable.name]
 
 
+def read_of(handle: Tensor) -> Tensor:
+    """The value, at the start of a step, of the variable that ``handle`` stands for.
+
+    Raises:
+        GraphError: the graph has no such read.
+    """
+    for node in handle.graph.nodes:
+        if node.op.name == ReadVariable.name and node.inputs[0] is handle and not node.controls:
+            return node.outputs[0]
+    raise GraphError(handle.node.error("is not read anywhere in this graph"))
+
+
 def initializers(graph: Graph) -> dict[Node, Node]:
     """For each ``variable`` node the ``assign`` that gives it the value it starts with."""
     found: dict[Node, Node] = {}

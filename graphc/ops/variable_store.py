@@ -31,7 +31,8 @@ __all__ = ["AUTO_REUSE", "get_variable", "get_variable_scope", "variable_scope"]
 AUTO_REUSE = Reuse.AUTO
 _STORE = "variable_store"
 _REUSE: dict[bool | Reuse | None, Reuse | None] = {
-    None: None, False: None, True: Reuse.ALWAYS, Reuse.AUTO: Reuse.AUTO,
+    None: None, False: None, True: Reuse.ALWAYS,
+    Reuse.NEVER: None, Reuse.ALWAYS: Reuse.ALWAYS, Reuse.AUTO: Reuse.AUTO,
 }  # fmt: skip
 """What ``reuse`` means; None: as the scope outside does."""
 
@@ -51,6 +52,8 @@ def variable_scope(
     scope outside. A scope object is entered again as it was.
     """
     outer = current().variables
+    if not (reuse is None or isinstance(reuse, bool | Reuse)):
+        raise GraphError(_located(f"reuse is True, False, None or AUTO_REUSE, not {reuse!r}"))
     if isinstance(name_or_scope, VariableScope):
         inner, own = name_or_scope, name_or_scope.name.rpartition("/")[2]
     else:
@@ -109,13 +112,16 @@ def _initial_value(name: str, shape: Any, dtype: Any, initializer: Any) -> tuple
     sizes, found = to_shape(shape), as_dtype(dtype or float32)
     default = glorot_uniform_initializer() if found.is_float else zeros_initializer()
     make = initializer or default
-    return lambda: make(sizes, found), found
+    if isinstance(make, type):  # TensorFlow 1 users write zeros_initializer as well
+        make = make()
+    return lambda: _checked_value(name, sizes, make(sizes, found)), found
 
 
 def _checked_value(name: str, shape: Any, value: Any) -> Any:
-    own = value.shape if isinstance(value, Tensor) else np.shape(value)
+    own = value.shape if isinstance(value, Tensor | Variable) else np.shape(value)
     if shape is not None and to_shape(shape) != own:
-        message = f"variable {name!r} of shape {list(shape)} has an initial value of {list(own)}"
+        sizes = list(to_shape(shape))
+        message = f"variable {name!r} of shape {sizes} has an initial value of {list(own)}"
         raise ShapeError(_located(message))
     return value
 

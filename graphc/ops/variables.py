@@ -118,6 +118,11 @@ class Variable(Operators):
         """The value at the start of the step or, under control dependencies, after them."""
         return self.read_value() if current().controls else self._read
 
+    @property
+    def at_start(self) -> Tensor:
+        """The value at the start of the step, whatever scopes are in force."""
+        return self._read
+
     def read_value(self) -> Tensor:
         """A read of its own, under the control dependencies in force."""
         with exactly_on(self.device), name_scope(self.node.name + "/"):

@@ -16,7 +16,7 @@ from graphc.ir.operators import TensorLike
 from graphc.ir.source import located, user_source
 from graphc.ir.types import TensorType, user_shape_text
 from graphc.ops.arrangement import Arrangement
-from graphc.ops.coercion import convert, to_axis, to_shape
+from graphc.ops.coercion import convert, to_axes, to_axis, to_shape
 from graphc.ops.emit import emit, reshaped
 from graphc.ops.pointwise import static_shape
 
@@ -112,7 +112,7 @@ def reshape(x: TensorLike, shape: Any, name: str | None = None) -> Tensor:
     Raises:
         ShapeError: another number of elements.
     """
-    return emit("reshape", convert(x), shape=to_shape(shape), name=name)
+    return emit("reshape", convert(x), shape=to_shape(shape, lowest=-1), name=name)
 
 
 def expand_dims(x: TensorLike, axis: int, name: str | None = None) -> Tensor:
@@ -135,7 +135,7 @@ def squeeze(
     if axis is None:
         axes = {a for a, size in enumerate(x.shape) if size == 1}
     else:
-        axes = {to_axis(a, len(x.shape), x) for a in ([axis] if isinstance(axis, int) else axis)}
+        axes = {to_axis(a, len(x.shape), x) for a in to_axes(axis, x)}
     for a in sorted(axes):
         if isinstance(x.shape[a], int) and x.shape[a] != 1:
             message = f"axis {a} of {x!r} has size {x.shape[a]}: only one of size 1 can go"

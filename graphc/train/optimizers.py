@@ -61,7 +61,7 @@ class Optimizer:
         grad_loss: TensorLike | None = None,
     ) -> list[GradientAndVariable]:
         """Pairs of gradient (None: the loss does not depend on it) and variable."""
-        variables = trainable_variables() if var_list is None else list(var_list)
+        variables = trainable_variables() if var_list is None else _variables(var_list)
         floats = [variable for variable in variables if variable.dtype.is_float]
         found = gradients(loss, floats, None if grad_loss is None else [grad_loss])
         by_handle = {v.handle: grad for v, grad in zip(floats, found, strict=True)}
@@ -79,7 +79,7 @@ class Optimizer:
             GraphError: there is no gradient at all.
             DTypeError: a gradient that is not of its variable's dtype.
         """
-        pairs = [(g, v) for g, v in grads_and_vars if g is not None]
+        pairs = [(_gradient(g, v), v) for g, v in grads_and_vars if g is not None]
         if not pairs:
             message = "there are no gradients to apply"
             raise GraphError(located(message, user_source()))
@@ -132,9 +132,6 @@ class Optimizer:
         return in_dtype_of(variable, self._learning_rate)
 
     def _updated(self, gradient: Tensor, variable: Variable) -> Tensor | Node:
-        if gradient.dtype is not variable.dtype:
-            message = f"the gradient {gradient!r} is not of the dtype of {variable!r}"
-            raise DTypeError(located(message, user_source()))
         with exactly_on(variable.device), name_scope(f"update_{variable.node.name}"):
             return self.update(gradient, variable)
 
@@ -236,3 +233,27 @@ def in_dtype_of(variable: Variable, value: TensorLike) -> Tensor:
     """A number or tensor in the dtype of ``variable``."""
     found: Any = convert(value, like=variable.handle)
     return found if found.dtype is variable.dtype else cast(found, variable.dtype)
+
+
+def _variables(var_list: Any) -> list[Variable]:
+    """The variables that a user listed; a single one will do."""
+    found = list(var_list) if isinstance(var_list, list | tuple) else [var_list]
+    for variable in found:
+        _check_variable(variable)
+    return found
+
+
+def _gradient(gradient: TensorLike, variable: Variable) -> Tensor:
+    """``gradient`` as a tensor of the dtype of ``variable``."""
+    _check_variable(variable)
+    found = convert(gradient, like=variable.handle)
+    if found.dtype is not variable.dtype:
+        message = f"the gradient {found!r} is not of the dtype of {variable!r}"
+        raise DTypeError(located(message, user_source()))
+    return found
+
+
+def _check_variable(value: Any) -> None:
+    if not isinstance(value, Variable):
+        message = f"{value!r} is no variable: an optimizer changes variables only"
+        raise GraphError(located(message, user_source()))

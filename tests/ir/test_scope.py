@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 import graphc as gx
 from graphc.ir.errors import DeviceError, GraphError
+from graphc.ir.graph import Graph
 from graphc.ir.scope import control_dependencies, create, device, differentiating, name_scope
 
 
-def no_op(name: str | None = None):
+def no_op(name: Any = None):
     return create("no_op", name=name)
 
 
@@ -35,9 +37,9 @@ def test_name_scopes() -> None:
         assert no_op("top").name == "top"
 
 
-@pytest.mark.parametrize("name", ["-x", "a b", "a:0", "é", "a\n"])
-def test_names_that_texts_could_not_hold(name: str) -> None:
-    with pytest.raises(GraphError, match="is no valid name"):
+@pytest.mark.parametrize("name", ["-x", "a b", "a:0", "é", "a\n", 3])
+def test_names_that_texts_could_not_hold(name: Any) -> None:
+    with pytest.raises(GraphError, match=r"(?s)is no valid name.*test_scope\.py"):
         no_op(name)
     with pytest.raises(GraphError, match="is no valid name"), name_scope(name):
         pass
@@ -66,8 +68,19 @@ def test_control_dependencies() -> None:
         assert no_op().controls == (a,)
     assert no_op().controls == ()
     with (
-        pytest.raises(GraphError, match="is no node, tensor or variable"),
+        pytest.raises(GraphError, match=r"(?s)is no node, tensor or variable.*test_scope\.py"),
         control_dependencies([3]),
+    ):
+        pass
+    with (
+        pytest.raises(GraphError, match="is no list of nodes"),
+        control_dependencies("a"),
+    ):
+        pass
+    with (
+        Graph().as_default(),
+        pytest.raises(GraphError, match=r"'a'.*another graph"),
+        control_dependencies([a]),
     ):
         pass
 

@@ -32,10 +32,12 @@ class Case:
         operands = ",".join(f"{as_dtype(x.dtype).short}{list(x.shape)}" for x in self.inputs)
         return f"{self.op}-{operands}" + "".join(f"-{v}" for v in self.attrs.values())
 
-    def node(self, symbolic: bool = False):
-        """The op over placeholders; `symbolic` hides every size above 1 behind a symbol."""
-        shapes = [[symbol(f"n{n}") if symbolic and n > 1 else n for n in x.shape]
-                  for x in self.inputs]  # fmt: skip
+    def node(self, symbolic: bool = False, first_only: bool = False):
+        """The op over placeholders; `symbolic` hides every size above 1 behind a symbol, of all
+        operands or of the first one only."""
+        hidden = [symbolic and not (first_only and i) for i in range(len(self.inputs))]
+        shapes = [[symbol(f"n{n}") if hide and n > 1 else n for n in x.shape]
+                  for x, hide in zip(self.inputs, hidden, strict=True)]  # fmt: skip
         placeholders = [
             create("placeholder", (), {"dtype": as_dtype(x.dtype), "shape": tuple(shape)})
             for x, shape in zip(self.inputs, shapes, strict=True)

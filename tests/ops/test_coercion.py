@@ -39,7 +39,8 @@ def test_literals_take_the_dtype_of_the_other_operand(value, other, dtype):
     ("value", "dtype"),
     [
         (1.5, int32), (True, int32), (1, bool_), (True, float32), ([1, 2.5], int64),
-        (2**31, int32), (-(2**40), int32), (2**70, float32), ("a", float32), (None, float32),
+        (2**31, int32), (-(2**40), int32), (2**70, int64), (2**63, int64), (2**70, None),
+        (10**400, float64), ("a", float32), (None, float32),
         (np.ones(2), int32), (np.array(["a"]), float32), (1j, float32), (object(), None),
     ],
 )  # fmt: skip
@@ -52,6 +53,12 @@ def test_values_that_a_dtype_cannot_hold_are_refused(value, dtype):
 def test_a_float_literal_does_not_meet_an_integer_tensor():
     with pytest.raises(DTypeError, match=r"1\.5 is no value of int32: use cast"):
         gx.constant([1, 2]) + 1.5
+
+
+def test_integers_beyond_int64_are_floats_where_floats_are_wanted():
+    assert convert(2**70, float32).node.attrs["value"] == np.float32(2**70)
+    assert gx.multiply(gx.ones([2], float64), [2**70, 0.5]).dtype is float64
+    assert convert([2**70, 0.5]).dtype is float32
 
 
 def test_there_is_no_promotion_between_tensors():

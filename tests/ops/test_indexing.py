@@ -52,6 +52,11 @@ def test_slices_of_unknown_sizes(size, key):
         assert expected.size == 0 or any(not -size <= b <= last for b in bounds)
 
 
+@pytest.mark.parametrize("step", [2**70, -(2**70)])
+def test_a_stride_beyond_all_takes_one_element(step):
+    np.testing.assert_array_equal(evaluate([gx.constant([1, 2, 3])[1::step]], {})[0], [2])
+
+
 def test_a_size_of_the_shape_bounds_a_slice():
     x, y = gx.placeholder(float32, ["n"]), gx.placeholder(float32, ["m"])
     found = x[: y.shape[0]]

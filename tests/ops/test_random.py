@@ -101,6 +101,7 @@ def numbers(seed=None, op_seed=None, before=0):
 
 
 def test_seeds_decide_the_numbers():
+    assert numbers(op_seed=np.int64(3)) == numbers(op_seed=3)
     assert numbers() == numbers(seed=0)
     assert numbers(seed=1) == numbers(seed=1)
     different = [numbers(), numbers(seed=1), numbers(op_seed=1234), numbers(before=1)]

@@ -47,11 +47,11 @@ def test_cases_cover_the_dtypes(name):
 class Run:
     """A case's node, what its reference gives and what its kernel gives."""
 
-    def __init__(self, case, symbolic):
+    def __init__(self, case, symbolic, first_only=False):
         self.case = case
         self.sizes = case.sizes if symbolic else {}
         with graph_scope(Graph()):
-            self.node = case.node(symbolic)
+            self.node = case.node(symbolic, first_only)
         self.types = [t.substitute(self.sizes) for t in self.node.types]
 
     def reference(self):
@@ -87,11 +87,17 @@ def _eps(values):
     return np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0
 
 
-@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize(
+    "hidden",
+    [(False,), (True,), (True, True)],
+    ids=["static", "symbolic", "the first operand's symbolic"],
+)
 @pytest.mark.parametrize("name", CASES)
-def test_kernel_and_reference(name, symbolic):
+def test_kernel_and_reference(name, hidden):
     for case in of_op(name):
-        run = Run(case, symbolic)
+        if len(hidden) > 1 and len(case.inputs) < 2:
+            continue  # that is the same as all of them
+        run = Run(case, *hidden)
         assert all(c.holds(run.sizes) for c in run.node.constraints), case.name
         if case.fails is not None:
             for compute in (run.reference, run.kernel):

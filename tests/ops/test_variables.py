@@ -228,7 +228,17 @@ def test_get_variable_takes_initial_values():
     with pytest.raises(gx.ShapeError, match="needs a shape"):
         gx.get_variable("d")
     with pytest.raises(gx.ShapeError, match=r"\[3\] has an initial value of \[2\]"):
-        gx.get_variable("d", [3], initializer=[1.0, 2.0])
+        gx.get_variable("d", 3, initializer=[1.0, 2.0])
+    with pytest.raises(gx.ShapeError, match=r"\[3\] has an initial value of \[2\]"):
+        gx.get_variable("d", [3], initializer=lambda shape, dtype: gx.zeros([2], dtype))
+    e = gx.get_variable("e", [2], initializer=gx.ones_initializer)  # the class itself
+    np.testing.assert_array_equal(step([e], {})[0], [1, 1])
+
+
+def test_reuse_is_one_of_four():
+    refused = pytest.raises(gx.GraphError, match=r"(?s)not 'yes'.*test_variables")
+    with refused, gx.variable_scope("layer", reuse="yes"):
+        pass
 
 
 INITIALIZERS = {
@@ -263,6 +273,9 @@ def test_group_and_tuple_wait_for_all():
     assert step([a], variables) == [0]
     assert variables == {"v": 3}
     assert step([b], variables, both) == [1]
+    w = gx.Variable(0.0, name="w")
+    step([], variables := {}, gx.group([v.assign(1.0), (w.assign(2.0),)]))
+    assert variables == {"v": 1, "w": 2}
 
 
 def test_a_variable_belongs_to_its_graph():

@@ -16,9 +16,17 @@ def sess():
 
 def test_unknown_fetches(sess):
     gx.constant(1, name="one")
-    for bad, message in [("two", "two"), ("one:3", "one"), (3, "3"), (None, "None")]:
-        with pytest.raises(gx.FetchError, match=message):
+    endless = []
+    endless.append(endless)
+    cases = [
+        ("two", "two"), ("one:3", "one"), ("one:²", "one"), (3, "3"), (None, "None"),
+        (endless, "contain themselves"),
+    ]  # fmt: skip
+    for bad, message in cases:
+        with pytest.raises(gx.FetchError, match=rf"(?s){message}.*{HERE}"):
             sess.run(bad)
+    with pytest.raises(gx.GraphError, match="'3'"):
+        sess.graph.tensor(3)
     with gx.Graph().as_default():
         other = gx.constant(1)
     with pytest.raises(gx.FetchError, match="another graph"):
@@ -33,8 +41,17 @@ def test_missing_and_extra_feeds(sess):
         sess.run(x, {x: [1, 2], 3: 4})
     with pytest.raises(gx.FeedError, match="nothing"):
         sess.run(x, {x: [1, 2], "nothing:0": 4})
-    with pytest.raises(gx.FeedError, match="not list"):
+    with pytest.raises(gx.FeedError, match=f"(?s)not list.*{HERE}"):
         sess.run(x, [x, 1])
+    with pytest.raises(gx.FeedError, match="NAME:0"):
+        sess.run(x, {"x": [1, 2]})
+    with pytest.raises(gx.FeedError, match=r"'x:0'.*is fed twice"):
+        sess.run(x, {x: [1, 2], "x:0": [1, 2]})
+    with pytest.raises(gx.FeedError, match=r"'x:0'.*is fed twice"):
+        sess.make_callable(x, [x, x])
+    for one in (x, "x:0"):
+        with pytest.raises(gx.FeedError, match="list of tensors"):
+            sess.make_callable(x, one)
     with gx.Graph().as_default():
         other = gx.placeholder(gx.float32, [2])
     with pytest.raises(gx.FeedError, match="another graph"):
@@ -49,6 +66,9 @@ def test_missing_and_extra_feeds(sess):
         (gx.int32, [2], np.array([1.5, 2.0]), "would change"),
         (gx.int32, [], np.int64(2**40), "would change"),
         (gx.bool, [1], np.array([3]), "would change"),
+        (gx.int64, [1], np.array([2**63], np.uint64), "would change"),
+        (gx.uint64, [1], np.array([-1]), "would change"),
+        (gx.uint8, [1], np.array([-1], np.int8), "would change"),
         (gx.int32, [], 2**40, "outside of its range"),
         (gx.int32, [1], [-(2**31) - 1], "outside of its range"),
         (gx.int32, [1], [2.0**31], "outside of its range"),
@@ -56,6 +76,7 @@ def test_missing_and_extra_feeds(sess):
         (gx.int64, [1], [2**63], "outside of its range"),
         (gx.int64, [], 2.0**63, "outside of its range"),
         (gx.int64, [], 2**70, "outside of its range"),
+        (gx.float32, [], 10**400, "too large"),
         (gx.float32, [1], ["a"], "array"),
         (gx.float32, [1], object(), "float32"),
         (gx.float32, [2], [[1], [2, 3]], "array"),
@@ -80,6 +101,9 @@ def test_feeds_that_do_not_fit(sess, dtype, shape, value, message):
         (gx.int64, [2**63 - 1, -(2**63)]),
         (gx.int64, [-(2.0**63), 3.5]),
         (gx.bool, np.array([0, 1])),
+        (gx.int64, np.array([2**63 - 1, 0], np.uint64)),
+        (gx.float64, [2**70, -(2**80)]),
+        (gx.int32, np.array([-7.0, 8.0], np.float16)),
     ],
 )
 def test_feeds_that_are_converted(sess, dtype, value):
@@ -87,6 +111,13 @@ def test_feeds_that_are_converted(sess, dtype, value):
     found = sess.run(x, {x: value})
     np.testing.assert_array_equal(found, np.asarray(value).astype(dtype.numpy))
     assert found.dtype == dtype.numpy
+
+
+def test_literals_beyond_a_narrow_float_are_infinite(sess):
+    x = gx.placeholder(gx.float32, [3])
+    np.testing.assert_array_equal(
+        sess.run(x, {x: [1e40, -1e40, 2**200]}), [np.inf, -np.inf, np.inf]
+    )
 
 
 def test_strided_and_unaligned_feeds(sess):
@@ -146,6 +177,8 @@ def test_errors_in_data_name_op_element_and_line(sess):
 def test_a_session_needs_a_server_that_exists():
     with pytest.raises(gx.GraphcError, match="no server"):
         gx.Session("mpi://nowhere")
+    with pytest.raises(gx.GraphError, match=f"(?s)3 is no graph.*{HERE}"):
+        gx.Session(graph=3)
 
 
 def test_an_unfed_placeholder_is_named_before_its_unknown_sizes(sess):
@@ -167,3 +200,24 @@ def test_a_step_that_no_memory_holds(sess, shape):
     big = gx.zeros(shape) + gx.placeholder(gx.float32, [], name="x")
     with pytest.raises(gx.GraphcError, match=r"more memory than there is.*takes [\d,]+ bytes"):
         sess.run(big, {"x:0": 1.0})
+
+
+def test_memory_that_the_system_refuses(sess, monkeypatch):
+    def refuse(*_):
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    x = gx.placeholder(gx.float32, [None])
+    fetches = [gx.exp(x) * 2.0, gx.Variable([1.0, 2.0]) + 1.0]
+    for module in ("graphc.backends.cpu.executable", "graphc.runtime.state"):
+        monkeypatch.setattr(f"{module}.aligned", refuse)
+    for fetch in fetches:
+        with pytest.raises(gx.GraphcError, match=r"too little memory left.*3 TiB"):
+            sess.run(fetch, {x: [1.0]})
+
+
+def test_a_size_that_is_negative_in_a_run(sess):
+    x = gx.placeholder(gx.float32, [None], name="x")
+    y = gx.zeros([x.shape[0] - 3])
+    assert sess.run(y, {x: [0] * 3}).shape == (0,)
+    with pytest.raises(gx.FeedError, match=rf"(?s)broadcast_to.*may be negative.*{HERE}"):
+        sess.run(y, {x: [0] * 2})

@@ -200,3 +200,34 @@ def test_a_result_takes_the_memory_of_one_dying_operand_only():
     with gx.Session(options=options) as session:
         found = session.run(value, {x: a, y: a[::-1]})
     np.testing.assert_allclose(found, np.logaddexp(0, a) - a * a[::-1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_handle_stands_for_its_variables_value(sess):
+    v = gx.Variable(3.0, name="v")
+    assert sess.run("v:0") == sess.run(v.handle) == 3
+    assert sess.run(v * 2.0, {"v:0": 5.0}) == sess.run(v * 2.0, {v.handle: 5.0}) == 10
+    with gx.control_dependencies([v.assign(7.0)]):
+        after = gx.identity(v.handle)
+    assert sess.run([after, v.handle]) == [7, 3]
+
+
+def test_scopes_around_a_run_change_nothing(sess):
+    v = gx.Variable(1.0)
+    with gx.control_dependencies([v.assign(2.0)]):
+        size = len(sess.graph)
+        assert sess.run(v) == 1
+    assert len(sess.graph) == size
+
+
+def test_an_operation_runs_though_its_outputs_are_fed(sess):
+    x = gx.placeholder(gx.float32, [4], name="x")
+    v = gx.Variable(1.0)
+    assigned = v.assign(5.0)
+    assert sess.run([assigned.op, assigned], {assigned: 2.0}) == [None, 2]
+    assert sess.run(v) == 5
+    first, second = gx.split(x, 2)
+    feeds = {first: [1, 2], second: [3, 4], x: [0, 0, 0, 0]}
+    np.testing.assert_array_equal(sess.run([first.op, first], feeds)[1], [1, 2])
+    with gx.control_dependencies([x]):
+        one = gx.constant(1.0)
+    assert sess.run([x.op, one], {x: [1, 2, 3, 4]}) == [None, 1]

@@ -144,6 +144,18 @@ def test_only_the_listed_variables_change():
     variables = {}
     run(w.graph, {}, [], variables, [train])
     assert variables == {"w": 1, "v": 0}
+    train = gx.train.GradientDescentOptimizer(1.0).minimize(w * v, var_list=w)
+    run(w.graph, {}, [], variables := {}, [train])
+    assert variables == {"w": 0, "v": 1}
+    with pytest.raises(gx.GraphError, match=r"(?s)is no variable.*test_optimizers\.py"):
+        gx.train.GradientDescentOptimizer(1.0).minimize(w * v, var_list=[w.value()])
+
+
+def test_gradients_to_apply_may_be_numbers():
+    w = gx.Variable([1.0, 2.0], name="w")
+    train = gx.train.GradientDescentOptimizer(1.0).apply_gradients([([0.5, 1], w)])
+    run(w.graph, {}, [], variables := {}, [train])
+    np.testing.assert_array_equal(variables["w"], [0.5, 1])
 
 
 def test_a_loss_that_depends_on_nothing_is_refused():
