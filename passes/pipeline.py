@@ -18,6 +18,7 @@ from graphc.passes.context import Pass, PassContext, PassRecord
 from graphc.passes.fold_constants import FoldConstants
 from graphc.passes.fuse import Fuse
 from graphc.passes.merge_common import MergeCommon
+from graphc.passes.place import Place
 from graphc.passes.prune import Prune
 from graphc.passes.resolve_state import ResolveState
 from graphc.passes.simplify import Simplify
@@ -47,6 +48,26 @@ def default_pipeline(target: Target) -> tuple[Pass, ...]:
         Prune(),
         Fuse(epilogues=on_cpu, updates=on_cpu),
     )
+
+
+def front_pipeline(devices: tuple[str, ...], default: str) -> tuple[Pass, ...]:
+    """The passes of a master over a whole graph, before it is cut by device."""
+    return (
+        ResolveState(),
+        Prune(),
+        Place(devices, default),
+        FoldConstants(),
+        Simplify(),
+        FoldConstants(),
+        MergeCommon(),
+        Prune(),
+    )
+
+
+def back_pipeline(target: Target) -> tuple[Pass, ...]:
+    """The passes of a worker over its part."""
+    on_cpu = target.kind == "cpu"
+    return (Fuse(epilogues=on_cpu, updates=on_cpu),)
 
 
 def run_pipeline(

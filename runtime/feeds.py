@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphc.backends.loops.program import Program
+from graphc.backends.loops.program import Check
 from graphc.ir.dims import evaluate, symbol_name, symbols_of
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import FeedError
@@ -47,8 +47,10 @@ def prepare(tensor: Tensor, value: Any) -> Array:
     return array
 
 
-def sizes_of(program: Program, feeds: Sequence[Tensor], arrays: Sequence[Array]) -> dict[str, int]:
-    """The values of the program's symbols, checked against every feed and constraint.
+def sizes_of(
+    checks: Sequence[Check], feeds: Sequence[Tensor], arrays: Sequence[Array]
+) -> dict[str, int]:
+    """The values of the symbols that feeds name, held against every feed and ``checks``.
 
     Raises:
         FeedError: feeds that disagree about a size, or that break a rule of the graph.
@@ -65,7 +67,7 @@ def sizes_of(program: Program, feeds: Sequence[Tensor], arrays: Sequence[Array])
             expected = evaluate(dim, named)
             if expected != size:
                 raise _error(tensor, f"axis {axis} is {size}, but {dim} is {expected} here")
-    for check in program.checks:
+    for check in checks:
         if not check.constraint.holds(named):
             raise FeedError(check.message)
     return named

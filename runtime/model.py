@@ -13,7 +13,7 @@ from graphc.artifact import Artifact, Manifest, Port
 from graphc.backends.cpu.executable import Parallel, aligned
 from graphc.backends.loops.program import Check, Program, Storage
 from graphc.ir.dims import Dim, evaluate
-from graphc.ir.dtypes import dtype_named
+from graphc.ir.dtypes import as_dtype
 from graphc.ir.errors import ArtifactError, DataError, DTypeError, FeedError, ParseError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.notation import Line, read_dim
@@ -105,7 +105,7 @@ class Model:
 
     def _prepared(self, values: Mapping[str, Any]) -> tuple[list[Array], dict[str, int]]:
         arrays = [prepare(tensor, values[tensor.node.name]) for tensor in self._feeds]
-        return arrays, sizes_of(self._interface, self._feeds, arrays)
+        return arrays, sizes_of(self._interface.checks, self._feeds, arrays)
 
     def _dims(self, sizes: Mapping[str, int]) -> Array:
         return np.array([sizes[name] for name in self.manifest.dims] or [0], np.int64)
@@ -164,9 +164,10 @@ def _variables(artifact: Artifact) -> dict[str, Array]:
 
 def _type_of(port: Port) -> TensorType:
     try:
-        return TensorType(dtype_named(port.dtype), tuple(map(_dim, port.shape)))
-    except DTypeError as error:
-        raise ArtifactError(f"the manifest gives {port.name} no type: {error}") from None
+        return TensorType(as_dtype(port.dtype), tuple(map(_dim, port.shape)))
+    except DTypeError:
+        what = f"{port.dtype!r} is not a dtype"
+        raise ArtifactError(f"the manifest gives {port.name} no type: {what}") from None
 
 
 def _dim(text: str) -> Dim:

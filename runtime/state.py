@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import aligned
+from graphc.backends.loops.program import Program
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import StateError
 from graphc.ir.types import TensorType
@@ -20,6 +21,8 @@ class VariableStore:
     def __init__(self) -> None:
         self.arrays: dict[str, npt.NDArray[Any]] = {}
         self.initialized: set[str] = set()
+        self.shared = False
+        """Several sessions use the variables: one may write what another is sending."""
         self.lock = threading.RLock()
         """Held by who reads or writes the arrays: programs run one after the other."""
 
@@ -41,3 +44,14 @@ class VariableStore:
                 f"not {type_.dtype.name} {list(shape)}"
             )
         return found
+
+
+def accesses_of(program: Program) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the variables that a program writes, and of those whose old value it reads."""
+    names = {i: program.storages[i].name for i in program.variables}
+    written: set[str] = set()
+    read = {names[t.storage] for t in program.sends if t.storage in names}
+    for call in program.calls:
+        read |= {names[i] for i in call.reads if i in names} - written
+        written |= {names[i] for i in call.writes if i in names}
+    return frozenset(written), frozenset(read)

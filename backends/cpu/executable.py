@@ -71,7 +71,8 @@ class Binding:
         self, executable: Executable, sizes: Mapping[str, int], variables: Mapping[str, Array]
     ) -> None:
         program = executable.program
-        self.program = program
+        self.program, self.sizes = program, dict(sizes)
+        self._memories: dict[int, Any] = {}
         self.temporaries, self.intervals = temporaries_of(program, sizes)
         self.layout = plan_memory(self.intervals)
         self.arena = aligned(self.layout.peak)
@@ -87,6 +88,7 @@ class Binding:
         parts = (self._table[0], self._storages, self._status, room)
         table, storages, status, args = map(ctypes.addressof, parts)
         self._frame = (ctypes.c_int64 * 6)(table, len(program.calls), 0, storages, status, args)
+        self._records = _records(program, table)
         self._kept = (executable, variables, room)
         self._address = ctypes.addressof(self._frame)
         self._run = native_run()
@@ -100,33 +102,50 @@ class Binding:
         Raises:
             DataError: an error in the data, with the node's message; no variable was changed.
         """
-        fetched = self._hand_over(feeds)
+        fetched = self.begin(feeds)
         failed = self._run(self._address)
         if failed != OK:
             raise DataError(self._message(failed))
         return fetched
+
+    def run_calls(self, first: int, last: int) -> None:
+        """Run some of the calls, after ``begin``.
+
+        Raises:
+            DataError: as ``run``.
+        """
+        frame = (ctypes.c_int64 * 6)(self._records[first], last - first, *self._frame[2:])
+        failed = self._run(ctypes.addressof(frame))
+        if failed != OK:
+            raise DataError(self._message(first + failed))
+
+    def memory(self, storage: int) -> Any:
+        """The bytes of a storage, as a writable buffer; after ``begin`` if it is fed or fetched."""
+        found = self._memories.get(storage)
+        if found is None:
+            size = self.program.storages[storage].bytes(self.sizes)
+            found = (ctypes.c_char * size).from_address(self._storages[storage])
+            if self.program.storages[storage].kind not in ("feed", "fetch"):
+                self._memories[storage] = found
+        return found
 
     def replay(self, feeds: Sequence[int]) -> list[Array]:
         """``run`` with the arena poisoned: at first all of it, then each temporary after its use.
 
         Gives what ``run`` gives, unless two temporaries share memory while both are needed.
         """
-        fetched = self._hand_over(feeds)
+        fetched = self.begin(feeds)
         ends: dict[int, list[tuple[int, int]]] = {}
         for offset, interval in zip(self.layout.offsets, self.intervals, strict=True):
             ends.setdefault(interval.last, []).append((offset, offset + interval.bytes))
         self.arena[:] = POISON
-        record = self._frame[0]
-        for number, call in enumerate(self.program.calls):
-            frame = (ctypes.c_int64 * 6)(record, 1, *self._frame[2:])
-            if self._run(ctypes.addressof(frame)) != OK:
-                raise DataError(self._message(number))
+        for number in range(len(self.program.calls)):
+            self.run_calls(number, number + 1)
             for start, end in ends.get(number, ()):
                 self.arena[start:end] = POISON
-            record += 8 * (RECORD_WORDS + len(call.storages))
         return fetched
 
-    def _hand_over(self, feeds: Sequence[int]) -> list[Array]:
+    def begin(self, feeds: Sequence[int]) -> list[Array]:
         """Fill in where the feeds are, and fresh arrays for the fetches."""
         storages = self._storages
         for slot, address in zip(self.program.feeds, feeds, strict=True):
@@ -214,6 +233,14 @@ def _table(executable: Executable, sizes: Mapping[str, int]) -> tuple[Any, Any]:
         words += [kernel.address, len(call.storages), address, fails, *call.storages]
         address += 8 * len(call.sizes)
     return (ctypes.c_int64 * max(1, len(words)))(*words), values
+
+
+def _records(program: Program, table: int) -> list[int]:
+    """Where each call's record begins, and where the last one ends."""
+    found = [table]
+    for call in program.calls:
+        found.append(found[-1] + 8 * (RECORD_WORDS + len(call.storages)))
+    return found
 
 
 def _is_pooled(kernel: Function) -> bool:

@@ -19,7 +19,6 @@ from functools import cache
 
 from graphc.backends.cpu.host import host_cpu
 from graphc.backends.cpu.pool_ir import CREATE, DESTROY, PARALLEL, pool_ir
-from graphc.ir.errors import GraphcError
 
 NUM_THREADS_VARIABLE = "GRAPHC_NUM_THREADS"
 
@@ -52,7 +51,7 @@ class ThreadPool:
 
         Raises:
             ValueError: the pool was closed.
-            GraphcError: the system refused to start a thread.
+            OSError: the system refused to start a thread.
         """
         return self._address or self._start()
 
@@ -87,8 +86,7 @@ class ThreadPool:
                 native = _native()
                 address = native.create(self.threads)
                 if not address:
-                    message = f"cannot start {self.threads - 1} threads: out of resources"
-                    raise GraphcError(f"{message}; {NUM_THREADS_VARIABLE} sets their number")
+                    raise OSError(f"cannot start {self.threads - 1} threads: out of resources")
                 self._destroy = weakref.finalize(self, native.destroy, address)
                 self._destroy.atexit = False  # threads of a process that ends need no farewell
                 self._address = address
@@ -105,7 +103,7 @@ def default_pool() -> ThreadPool:
     """The pool of this process; ``available_threads()`` threads unless set otherwise.
 
     Raises:
-        GraphcError: at first use, if ``GRAPHC_NUM_THREADS`` is no positive integer.
+        ValueError: at first use, if ``GRAPHC_NUM_THREADS`` is no positive integer.
     """
     if _default is not None:
         return _default
@@ -132,13 +130,13 @@ def available_threads() -> int:
     """``GRAPHC_NUM_THREADS`` if set, else the number of cores that this process may run on.
 
     Raises:
-        GraphcError: the variable is no positive integer.
+        ValueError: the variable is no positive integer.
     """
     text = os.environ.get(NUM_THREADS_VARIABLE, "").strip()
     if not text:
         return len(os.sched_getaffinity(0))
     if not text.isdecimal() or int(text) < 1:
-        raise GraphcError(f"{NUM_THREADS_VARIABLE}={text!r}: it must be a positive integer")
+        raise ValueError(f"{NUM_THREADS_VARIABLE}={text!r}: it must be a positive integer")
     return int(text)
 
 

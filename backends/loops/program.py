@@ -68,6 +68,20 @@ class Call:
 
 
 @dataclass(frozen=True, eq=False)
+class Transfer:
+    """A tensor that goes to the program of another device, or comes from there."""
+
+    edge: str
+    """What both programs call it; unique among all edges of a step."""
+    storage: int
+    peer: str
+    """The other device."""
+    call: int
+    """A send can begin after so many calls; a receive must end before this call, the first that
+    needs it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Check:
     """A constraint on sizes, and the message if it does not hold."""
 
@@ -90,6 +104,9 @@ class Program:
     """NumPy arrays by name."""
     checks: tuple[Check, ...] = ()
     graph: Graph | None = None
+    sends: tuple[Transfer, ...] = ()
+    receives: tuple[Transfer, ...] = ()
+    """In order of their calls. What is sent is not overwritten before the commit phase."""
 
     @property
     def variables(self) -> tuple[int, ...]:
@@ -119,11 +136,17 @@ def evaluate_size(expr: Expr, sizes: Mapping[str, int]) -> int:
 
 
 def lifetimes_of(program: Program) -> dict[int, tuple[int, int]]:
-    """For each temporary that is used: the first and the last call that touch it."""
+    """For each temporary that is used: the first and the last call that touch it.
+
+    What comes from elsewhere is touched from the first call on, what goes elsewhere up to the last.
+    """
+    end = max(0, len(program.calls) - 1)
+    touched = [(transfer.storage, 0) for transfer in program.receives]
+    touched += [(index, n) for n, call in enumerate(program.calls) for index in call.storages]
+    touched += [(transfer.storage, end) for transfer in program.sends]
     found: dict[int, tuple[int, int]] = {}
-    for step, call in enumerate(program.calls):
-        for index in call.storages:
-            if program.storages[index].kind == "temporary":
-                first, _ = found.get(index, (step, step))
-                found[index] = (first, step)
+    for index, step in touched:
+        if program.storages[index].kind == "temporary":
+            first, _ = found.get(index, (step, step))
+            found[index] = (first, step)
     return found

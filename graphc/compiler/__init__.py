@@ -13,13 +13,14 @@ from graphc.backends.loops.program import Program
 from graphc.compiler.commit import finish
 from graphc.compiler.extract import Extract, extract
 from graphc.compiler.freeze import freeze
-from graphc.compiler.lower import lower
+from graphc.compiler.lower import Draft, lower
 from graphc.ir.compute.kernel import Kernel
 from graphc.ir.errors import CompileError
+from graphc.ir.graph import Graph
 from graphc.ir.target import Target
-from graphc.passes.pipeline import PassContext, run_pipeline
+from graphc.passes.pipeline import PassContext, back_pipeline, run_pipeline
 
-__all__ = ["CompileOptions", "Extract", "compile_graph", "extract", "freeze"]
+__all__ = ["CompileOptions", "Extract", "compile_graph", "compile_part", "extract", "freeze"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,32 @@ def compile_graph(
     options = options or CompileOptions()
     context = PassContext(target=target, dump=options.dump)
     graph = run_pipeline(extracted.graph, context, options.disabled_passes, options.verify)
+    return finish(_lowered(graph, target, scheduled), graph, extracted.checks)
+
+
+def compile_part(
+    graph: Graph,
+    target: Target,
+    options: CompileOptions,
+    scheduled: Callable[[Function], None] | None = None,
+    *,
+    apart: bool = False,
+) -> Program:
+    """The program of one device: ``graph`` is what ``partition`` left to it.
+
+    ``apart``: each variable is written by a call that writes nothing else.
+
+    Raises:
+        CompileError: as ``compile_graph``.
+    """
+    passes = back_pipeline(target)
+    disabled = options.disabled_passes & {step.name for step in passes}
+    context = PassContext(target=target, dump=options.dump)
+    graph = run_pipeline(graph, context, disabled, options.verify, passes)
+    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart)
+
+
+def _lowered(graph: Graph, target: Target, scheduled: Callable[[Function], None] | None) -> Draft:
     schedule = _schedule_for(target)
 
     def loops(kernel: Kernel) -> Function:
@@ -64,7 +91,7 @@ def compile_graph(
             scheduled(function)
         return function
 
-    return finish(lower(graph, loops), graph, extracted.checks)
+    return lower(graph, loops)
 
 
 def _schedule_for(target: Target) -> Callable[[Kernel, Target], Function]:

@@ -12,18 +12,25 @@ from dataclasses import replace
 
 from graphc.backends.loops.program import Call, Check, Program, Storage
 from graphc.compiler.lower import Draft, with_storages
+from graphc.compiler.transfers import transfers
 from graphc.ir.dims import product
 from graphc.ir.graph import Graph
 from graphc.ir.types import TensorType
 
 
-def finish(draft: Draft, graph: Graph, checks: tuple[Check, ...]) -> Program:
-    """The program of ``draft``: fetches as ``graph.outputs``, assigns committed."""
+def finish(
+    draft: Draft, graph: Graph, checks: tuple[Check, ...], *, apart: bool = False
+) -> Program:
+    """The program of ``draft``: fetches as ``graph.outputs``, assigns committed.
+
+    ``apart``: each variable is written by a copy of its own.
+    """
     fetches = _fetches(draft, graph)
-    committed = _Commit(draft)
+    committed = _Commit(draft, apart)
     compute, commit = committed.phases()
     calls = [_with_workspace(draft, call) for call in (*compute, *commit)]
-    calls = _reusing_memory(draft, calls)
+    calls, moved = _reusing_memory(draft, calls)
+    sends, receives = transfers(draft, calls, moved, len(compute))
     return Program(
         kernels=tuple(draft.kernels),
         storages=tuple(draft.storages),
@@ -34,6 +41,8 @@ def finish(draft: Draft, graph: Graph, checks: tuple[Check, ...]) -> Program:
         constants=draft.constants,
         checks=checks,
         graph=graph,
+        sends=sends,
+        receives=receives,
     )
 
 
@@ -57,8 +66,8 @@ def _fetches(draft: Draft, graph: Graph) -> tuple[int, ...]:
 class _Commit:
     """Decides which calls write variables directly, and in which order they commit."""
 
-    def __init__(self, draft: Draft) -> None:
-        self.draft = draft
+    def __init__(self, draft: Draft, apart: bool) -> None:
+        self.draft, self.apart = draft, apart
         self.producer: dict[int, Call] = {}
         self.consumers: dict[int, list[Call]] = {}
         for call in draft.calls:
@@ -87,6 +96,7 @@ class _Commit:
     def _late(self) -> set[Call]:
         """Calls that cannot fail and whose results go to assigns, and else to such calls alone."""
         assigned = {value for _, value in self.draft.assigns}
+        sent = {value for _, value in self.draft.sends}
         late: set[Call] = set()
         for call in reversed(self.draft.calls):
             results = call.writes
@@ -94,6 +104,7 @@ class _Commit:
             if (
                 not self.draft.kernels[call.kernel].guards
                 and any(r in assigned for r in results)
+                and not any(r in sent for r in results)
                 and all(reader in late for reader in readers)
             ):
                 late.add(call)
@@ -101,7 +112,7 @@ class _Commit:
 
     def _writes_directly(self, value: int, variable: int, late: set[Call]) -> bool:
         call = self.producer.get(value)
-        if call is None or call not in late or value in self.direct:
+        if self.apart or call is None or call not in late or value in self.direct:
             return False
         if self.draft.storages[value].kind != "temporary":
             return False
@@ -164,11 +175,15 @@ def _with_workspace(draft: Draft, call: Call) -> Call:
     return replace(call, storages=(*call.storages, *extra))
 
 
-def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> list[Call]:
-    """Results that may be written in place take the memory of a parameter that dies there."""
+def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> tuple[list[Call], dict[int, int]]:
+    """Results that may be written in place take the memory of a parameter that dies there.
+
+    Also gives the storages that became others. What is sent does not die.
+    """
     last: dict[int, int] = {}
     for step, call in enumerate(calls):
         last |= dict.fromkeys(call.storages, step)
+    last |= dict.fromkeys((storage for _, storage in draft.sends), len(calls))
     change: dict[int, int] = {}
     result: list[Call] = []
     for step, call in enumerate(calls):
@@ -183,7 +198,7 @@ def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> list[Call]:
                 placed.add(r)
                 new = with_storages(new, {old: over})
         result.append(new)
-    return result
+    return result, change
 
 
 def _can_share(draft: Draft, a: int, b: int) -> bool:

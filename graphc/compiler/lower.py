@@ -33,6 +33,9 @@ class Draft:
     constants: dict[str, Any] = field(default_factory=dict)
     place: dict[Tensor, int] = field(default_factory=dict)
     """The storage of each tensor."""
+    sends: list[tuple[Node, int]] = field(default_factory=list)
+    receives: list[tuple[Node, int]] = field(default_factory=list)
+    """(node, storage that goes to another device or comes from there)."""
     assigns: list[tuple[Node, int]] = field(default_factory=list)
     """(assign node, storage of its value), at most one for each variable."""
     _kernel_numbers: dict[Any, int] = field(default_factory=dict)
@@ -142,12 +145,24 @@ def _assign(draft: Draft, node: Node) -> None:
         draft.place[node.outputs[0]] = value
 
 
+def _send(draft: Draft, node: Node) -> None:
+    draft.sends.append((node, draft.place[node.inputs[0]]))
+
+
+def _receive(draft: Draft, node: Node) -> None:
+    storage = draft.add_storage("temporary", node.types[0])
+    draft.receives.append((node, storage))
+    draft.place[node.outputs[0]] = storage
+
+
 _RULES: dict[str, Callable[[Draft, Node], None]] = {
     "placeholder": _feed,
     "constant": _constant,
     "variable": _nothing,
     "read_variable": _read,
     "assign": _assign,
+    "send": _send,
+    "recv": _receive,
     "no_op": _nothing,
     "group": _nothing,
 }

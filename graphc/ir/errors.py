@@ -40,6 +40,10 @@ class DeviceError(GraphcError, ValueError):
     """A device string that cannot be read, or a device that does not exist."""
 
 
+class ClusterError(GraphcError, RuntimeError):
+    """A cluster that is described or started wrongly, or a task that does not answer."""
+
+
 class DataError(GraphcError, ArithmeticError):
     """An error in the data of a step: an index out of range, an integer division by zero."""
 

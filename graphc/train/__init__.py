@@ -1,4 +1,7 @@
-"""Training: optimizers, and the count of steps."""
+"""Training: optimizers, the count of steps, and the tasks of a cluster."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from graphc.train.optimizers import (
     AdamOptimizer,
@@ -8,11 +11,29 @@ from graphc.train.optimizers import (
 )
 from graphc.train.steps import create_global_step, get_global_step, get_or_create_global_step
 
+if TYPE_CHECKING:
+    from graphc.runtime.cluster_spec import ClusterSpec
+    from graphc.runtime.server import Server
+
+_LAZY = {"ClusterSpec": "graphc.runtime.cluster_spec", "Server": "graphc.runtime.server"}
+"""What belongs to the runtime, and the modules that have it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'graphc.train' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
 __all__ = [
     "AdamOptimizer",
+    "ClusterSpec",
     "GradientDescentOptimizer",
     "MomentumOptimizer",
     "Optimizer",
+    "Server",
     "create_global_step",
     "get_global_step",
     "get_or_create_global_step",

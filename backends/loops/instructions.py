@@ -1,0 +1,72 @@
+"""What a program does in which order, as a list of instructions: calls, transfers, commit.
+
+All receives are posted before anything else, each is waited for where it is first needed, and each
+send is begun as soon as its tensor is there; all are waited for before variables are written. The
+list is what a worker executes and what the checker of plans looks at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graphc.backends.loops.program import Program, Transfer
+
+
+@dataclass(frozen=True)
+class Run:
+    """Call the kernels ``first`` to ``last - 1``: one native segment."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Begin to receive; the memory belongs to the transport until the wait."""
+
+    transfer: Transfer
+
+
+@dataclass(frozen=True)
+class Send:
+    """Begin to send; the memory must not be written until the wait."""
+
+    transfer: Transfer
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Go on once the transfer that was begun has ended."""
+
+    transfer: Transfer
+
+
+@dataclass(frozen=True)
+class Commit:
+    """From here on variables are written; nothing fails any more."""
+
+
+Instruction: TypeAlias = Run | Receive | Send | Wait | Commit
+
+
+def instructions_of(program: Program) -> tuple[Instruction, ...]:
+    """The instructions of one step of ``program``."""
+    done: list[Instruction] = [Receive(transfer) for transfer in program.receives]
+    at = 0
+    for cut in sorted({t.call for t in (*program.receives, *program.sends)} | {program.commit}):
+        if cut > at:
+            done.append(Run(at, cut))
+            at = cut
+        # What has come is sent on, and what is there is sent, before anything is waited for.
+        arriving = [t for t in program.receives if t.call == cut]
+        leaving = [t for t in program.sends if t.call == cut]
+        coming = {t.storage for t in arriving}
+        done += [Send(t) for t in leaving if t.storage not in coming]
+        done += [Wait(t) for t in arriving]
+        done += [Send(t) for t in leaving if t.storage in coming]
+    done += [Wait(transfer) for transfer in program.sends]
+    done.append(Commit())
+    if len(program.calls) > program.commit:
+        done.append(Run(program.commit, len(program.calls)))
+    return tuple(done)

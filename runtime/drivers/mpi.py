@@ -1,0 +1,282 @@
+"""Roles under MPI: one process a task, two communicators, one for control and one for data.
+
+Whoever waits for a step makes the MPI calls itself and looks for progress; while nobody does, a
+thread looks now and then, so that other tasks are served. All calls are nonblocking.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from graphc.runtime.effects import (
+    Await,
+    Hear,
+    Overdue,
+    Post,
+    Role,
+    Spawn,
+    Stop,
+    Tell,
+    Withdraw,
+    Work,
+)
+from graphc.runtime.messages import decode, encode
+
+_SPIN = 50e-6
+"""So long a wait keeps its core, if there is one for each task; then it offers it to others."""
+_PATIENCE = 2e-3
+"""After so long without progress a wait sleeps between looks."""
+_NAPS = ((0.1, 5e-5), (2.0, 2e-4), (float("inf"), 1e-3))
+"""How long, by how long nothing has come."""
+_SERVICE = 1e-3
+"""How often the thread looks while nobody else does."""
+SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
+"""Set to 1, every send of data ends only when it was received: tests run so."""
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """A role in this process: its result or its error once it has ended."""
+
+    role: Role
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    turn: int = 0
+    """Counts what it waited for: a wake-up for an earlier wait comes too late."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A transfer under way; it keeps its memory."""
+
+    request: Any
+    memory: Any
+    done: bool = False
+    waiter: tuple[Running, int] | None = None
+
+
+class MpiDriver:
+    """Runs the roles of this process. Making one is collective over ``communicator``."""
+
+    def __init__(self, communicator: Any = None) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        world = MPI.COMM_WORLD if communicator is None else communicator
+        self._control, self._data = world.Dup(), world.Dup()
+        self.rank: int = world.rank
+        self.size: int = world.size
+        self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
+        self._crowded = self.size > (os.cpu_count() or 1)
+        self._ready: deque[tuple[Running, int, Any]] = deque()
+        self._boxes: dict[int, deque[tuple[int, Any]]] = {}
+        self._hearing: dict[int, tuple[Running, int]] = {}
+        self._transfers: list[Ticket] = []
+        self._told: deque[tuple[Any, bytes]] = deque()
+        """Control messages that may not have left yet."""
+        self._limits: dict[Running, tuple[float, int]] = {}
+        """When the wait of a role, its turn, is overdue."""
+        self._lock = threading.RLock()
+        self._driven = time.perf_counter()
+        self._closed = False
+        threading.Thread(target=self._serve, name="graphc-service", daemon=True).start()
+
+    def start(self, role: Role) -> Running:
+        """Run ``role`` beside all others, whenever the driver runs."""
+        with self._lock:
+            running = Running(role)
+            self._ready.append((running, 0, None))
+            return running
+
+    def drive(self, role: Role) -> Any:
+        """What ``role`` returns; its error is raised."""
+        return self.finish(self.start(role))
+
+    def finish(self, running: Running) -> Any:
+        """Run until a role that was started has ended; gives its result, raises its error."""
+        with self._lock:
+            quiet = time.perf_counter()
+            while not running.done:
+                if self._look():
+                    quiet = time.perf_counter()
+                else:
+                    self._relax(time.perf_counter() - quiet)
+            self._driven = time.perf_counter()
+        if running.error is not None:
+            raise running.error
+        return running.result
+
+    def close(self) -> None:
+        """Let what was told leave, and stop serving; the communicators are freed."""
+        with self._lock:
+            if self._closed:
+                return
+            while self._told:
+                self._look()
+            self._closed = True
+            self._control.Free()
+            self._data.Free()
+
+    def _serve(self) -> None:
+        """Look for progress while nobody else does, until the driver is closed."""
+        while not self._closed:
+            time.sleep(_SERVICE)
+            if time.perf_counter() - self._driven < _SERVICE or not self._lock.acquire(False):
+                continue
+            try:
+                self._expire()
+                while not self._closed and self._look():
+                    pass
+            finally:
+                self._lock.release()
+
+    def _relax(self, quiet: float) -> None:
+        """Wait a little, the longer the longer nothing has come."""
+        if quiet > _PATIENCE:
+            self._expire()
+            time.sleep(next(nap for end, nap in _NAPS if quiet < end))
+        elif self._crowded or quiet > _SPIN:
+            os.sched_yield()
+
+    def _look(self) -> bool:
+        """Run what can run, and see what has come; whether there was anything."""
+        moved = bool(self._ready)
+        while self._ready:
+            self._resume(*self._ready.popleft())
+        moved |= self._probe()
+        return self._test() or moved
+
+    def _expire(self) -> None:
+        """End the waits that are overdue."""
+        now = time.perf_counter()
+        for running, (end, turn) in list(self._limits.items()):
+            if running.done or running.turn != turn:
+                del self._limits[running]
+            elif end <= now:
+                self._ready.append((running, turn, Overdue()))
+
+    def _probe(self) -> bool:
+        """Take in a control message, if one has come."""
+        status = self._mpi.Status()
+        found = self._control.Improbe(status=status)
+        while self._told and self._told[0][0].Test():
+            self._told.popleft()
+        if found is None:
+            return False
+        data = bytearray(status.Get_count(self._mpi.BYTE))
+        found.Recv([data, self._mpi.BYTE])
+        self._deliver(status.tag, (status.source, decode(bytes(data))))
+        return True
+
+    def _test(self) -> bool:
+        """Wake those whose transfers have ended."""
+        ended = [ticket for ticket in self._transfers if ticket.request.Test()]
+        for ticket in ended:
+            ticket.done = True
+            self._transfers.remove(ticket)
+            if ticket.waiter is not None:
+                self._ready.append((*ticket.waiter, None))
+        return bool(ended)
+
+    def _resume(self, running: Running, turn: int, value: Any) -> None:
+        """Let a role go on, unless it has from this wait already, up to its next wait."""
+        while not running.done and running.turn == turn:
+            running.turn = turn = turn + 1
+            role = running.role
+            try:
+                effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
+            except StopIteration as end:
+                running.done, running.result = True, end.value
+                return
+            except Exception as raised:  # noqa: BLE001, it is what the role ended with
+                running.done, running.error = True, raised
+                return
+            waits, value = self._rules[type(effect)](self, running, effect)
+            if waits:
+                return
+
+    def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
+        if effect.to == self.rank:
+            self._deliver(effect.box, (self.rank, effect.message))
+        else:
+            data = encode(effect.message)
+            request = self._control.Isend([data, self._mpi.BYTE], effect.to, effect.box)
+            self._told.append((request, data))
+        return False, None
+
+    def _deliver(self, box: int, message: tuple[int, Any]) -> None:
+        waiting = self._hearing.pop(box, None)
+        if waiting is not None and waiting[0].turn == waiting[1] and not waiting[0].done:
+            self._ready.append((*waiting, message))
+        else:
+            self._boxes.setdefault(box, deque()).append(message)
+
+    def _hear(self, running: Running, effect: Hear) -> tuple[bool, Any]:
+        if self._boxes.get(effect.box):
+            return False, self._boxes[effect.box].popleft()
+        self._hearing[effect.box] = running, running.turn
+        self._limit(running, effect.seconds)
+        return True, None
+
+    def _post(self, running: Running, effect: Post) -> tuple[bool, Any]:
+        memory = [effect.memory, self._mpi.BYTE]
+        begin = self._data.Irecv
+        if effect.sends:
+            begin = self._data.Issend if self._synchronous else self._data.Isend
+        ticket = Ticket(begin(memory, effect.peer, effect.tag), effect.memory)
+        self._transfers.append(ticket)
+        return False, ticket
+
+    def _await(self, running: Running, effect: Await) -> tuple[bool, Any]:
+        ticket: Ticket = effect.ticket
+        if not ticket.done and ticket.request.Test():
+            ticket.done = True
+            self._transfers.remove(ticket)
+        if ticket.done:
+            return False, None
+        ticket.waiter = running, running.turn
+        self._limit(running, effect.seconds)
+        return True, None
+
+    def _withdraw(self, running: Running, effect: Withdraw) -> tuple[bool, Any]:
+        ticket: Ticket = effect.ticket
+        if not ticket.done:
+            ticket.request.Cancel()
+            ticket.waiter = None
+        return False, None
+
+    def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
+        try:
+            return False, effect.function()
+        except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
+            return False, error
+
+    def _spawn(self, running: Running, effect: Spawn) -> tuple[bool, Any]:
+        return False, self.start(effect.role)
+
+    def _stop(self, running: Running, effect: Stop) -> tuple[bool, Any]:
+        handle: Running = effect.handle
+        handle.done = True
+        return False, None
+
+    def _limit(self, running: Running, seconds: float | None) -> None:
+        if seconds is not None:
+            self._limits[running] = time.perf_counter() + seconds, running.turn
+
+    _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], tuple[bool, Any]]]] = {
+        Tell: _tell,
+        Hear: _hear,
+        Post: _post,
+        Await: _await,
+        Withdraw: _withdraw,
+        Work: _work,
+        Spawn: _spawn,
+        Stop: _stop,
+    }

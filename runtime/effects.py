@@ -1,0 +1,101 @@
+"""What roles ask of the world: they yield these, and are told the results.
+
+Master, worker and parameter server are generators; above the wire there is no thread, no queue
+and no clock. A driver runs them: ``drivers.mpi`` in a process each, ``drivers.simulation`` all of
+a cluster in one process, in virtual time. Ranks are the numbers of tasks in the cluster's order;
+a box is where one role of a process hears its messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphc.runtime.messages import Message
+
+Role: TypeAlias = Generator["Effect", Any, Any]
+"""What a driver runs."""
+
+WORKER_BOX = 0
+"""The box of a process's worker; those of its sessions follow."""
+
+
+class Overdue(Exception):  # noqa: N818, nothing is wrong with who is told
+    """A wait took longer than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hand ``message`` to ``box`` of task ``to``; messages between two tasks keep their order."""
+
+    to: int
+    box: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """The next message for ``box`` of this task, as (sender, message).
+
+    ``seconds`` bounds the wait; Overdue is raised at its end.
+    """
+
+    box: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Begin to send ``memory`` to ``peer``, or to receive into it; gives a ticket to await.
+
+    Messages with one tag between two tasks keep their order.
+    """
+
+    peer: int
+    tag: int
+    memory: Any
+    sends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
+
+    ticket: Any
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take back a receive that nothing was sent for."""
+
+    ticket: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The result of ``function()``, which computes and waits for nobody; its error is raised.
+
+    ``seconds`` is what it takes in virtual time.
+    """
+
+    function: Callable[[], Any]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Run another role of this task beside this one; gives a handle to stop it by."""
+
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End a role that was spawned, wherever it waits; its tickets stay as they are."""
+
+    handle: Any
+
+
+Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Stop

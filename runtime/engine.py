@@ -1,0 +1,116 @@
+"""A task's own part: it compiles programs for its device, keeps variables, and prepares steps.
+
+Everything here is local and waits for nobody; the worker role decides when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy.typing as npt
+
+from graphc.backends.cpu.cache import default_cache
+from graphc.backends.cpu.compiling import Compiling
+from graphc.backends.cpu.executable import Binding, Executable
+from graphc.backends.loops.instructions import Instruction, instructions_of
+from graphc.backends.loops.program import Call, Transfer
+from graphc.compiler import CompileOptions, compile_part
+from graphc.ir.target import Target
+from graphc.runtime.memory import BINDINGS, check_memory
+from graphc.runtime.part import Part
+from graphc.runtime.state import VariableStore, accesses_of
+
+Array = npt.NDArray[Any]
+
+
+class Engine:
+    """Compiles what one task runs; ``store`` has the task's variables."""
+
+    def __init__(self, target: Target, store: VariableStore) -> None:
+        self.target = target
+        self.store = store
+        self._clients: set[Hashable] = set()
+
+    def load(self, part: Part, client: Hashable) -> Loaded:
+        """Compile a part of a program of ``client`` for this task.
+
+        Raises:
+            CompileError: as ``compile_part``.
+            StateError: a variable exists with another dtype or shape.
+        """
+        cache = default_cache()
+        options = CompileOptions(disabled_passes=part.disabled_passes)
+        with Compiling(self.target) as compiling:
+            started = partial(cache.start, compiling=compiling)
+            program = compile_part(part.graph, self.target, options, started, apart=part.once)
+            kernels = cache.get(program.kernels, self.target, compiling=compiling)
+        storages = [program.storages[i] for i in program.variables]
+        variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
+        self._clients.add(client)
+        self.store.shared = len(self._clients) > 1
+        return Loaded(part, Executable(program, kernels), self.store, variables)
+
+
+@dataclass
+class Loaded:
+    """A part of a program, ready for steps of any sizes."""
+
+    part: Part
+    executable: Executable
+    store: VariableStore
+    variables: Mapping[str, Array]
+    _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.program = self.executable.program
+        self.instructions: tuple[Instruction, ...] = instructions_of(self.program)
+        self.writes, self.reads = accesses_of(self.program)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Variables that a step reads and that have no value yet."""
+        return tuple(sorted(self.reads - self.store.initialized))
+
+    def bind(self, sizes: Sequence[int]) -> Binding:
+        """Memory and addresses for steps of these sizes, in the order of the part's symbols.
+
+        Raises:
+            GraphcError: more memory than any machine has.
+        """
+        key = tuple(sizes)
+        binding = self._bindings.get(key)
+        if binding is None:
+            named = dict(zip(self.part.symbols, key, strict=True))
+            check_memory(self.program, named)
+            binding = Binding(self.executable, named, self.variables)
+            if len(self._bindings) >= BINDINGS:
+                del self._bindings[next(iter(self._bindings))]
+            self._bindings[key] = binding
+        return binding
+
+    def memory(self, binding: Binding, transfer: Transfer) -> Any:
+        """What a transfer takes or fills; of a variable that others may write, a copy."""
+        memory = binding.memory(transfer.storage)
+        is_variable = self.program.storages[transfer.storage].kind == "variable"
+        return bytes(memory) if is_variable and self.store.shared else memory
+
+    def commit(self, binding: Binding) -> None:
+        """Write the variables; nothing fails here."""
+        for first, last in self._committed(self.program.calls):
+            binding.run_calls(first, last)
+        self.store.initialized |= self.writes
+
+    def _committed(self, calls: Sequence[Call]) -> list[tuple[int, int]]:
+        """The ranges of calls of the commit phase that are to be run."""
+        begin, end = self.program.commit, len(calls)
+        if not self.part.once:
+            return [(begin, end)] if end > begin else []
+        return [(n, n + 1) for n in range(begin, end) if not self._has_value(calls[n])]
+
+    def _has_value(self, call: Call) -> bool:
+        storages = self.program.storages
+        names = {storages[i].name for i in call.writes if storages[i].kind == "variable"}
+        return bool(names) and names <= self.store.initialized

@@ -1,0 +1,257 @@
+"""The master: what a session on a cluster does, as effects.
+
+For fetches and feeds that are new to it, it makes a plan and registers each part with its task:
+
+    a. Register goes to every other task of the plan; this task's part is compiled meanwhile.
+    b. Registered comes back from each, with the variables that have no value there; these are
+       initialised, each by whichever client comes first. Refused ends it with the task's error.
+
+A step:
+
+    c. Run goes to every other task of the plan; this task's part begins.
+    d. Computed comes from each. Where a task could write in a step that fails elsewhere, Commit
+       then goes to all; else each has committed by itself.
+    e. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
+       with what each began to send, Drain tells all of it, Drained comes from each. Then no message
+       of the step is left, no variable was written, and the error is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy.typing as npt
+
+from graphc.backends.cpu.executable import address_of
+from graphc.compiler import CompileOptions
+from graphc.ir import errors
+from graphc.ir.errors import ClusterError, GraphcError
+from graphc.ir.graph import Graph, Node
+from graphc.ops.initialization import initialization_order
+from graphc.ops.state import variables_of
+from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.effects import Hear, Overdue, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.engine import Engine, Loaded
+from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.messages import (
+    Abort,
+    Aborted,
+    Close,
+    Commit,
+    Computed,
+    Drain,
+    Drained,
+    Failed,
+    Message,
+    Refused,
+    Registered,
+    Run,
+)
+from graphc.runtime.planning import Plan, Signature, make_plan
+from graphc.runtime.step import Step
+from graphc.runtime.worker import failure
+
+Array = npt.NDArray[Any]
+TAGS = 2**30
+"""Tags of transfers, of which each session has its share; a step's come after the last one's."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that all its tasks have registered."""
+
+    number: int
+    plan: Plan
+    own: Loaded
+    others: tuple[int, ...]
+
+
+@dataclass
+class Master:
+    """The master of one session: in task ``rank``, hearing at ``box``.
+
+    ``seconds`` bounds each wait for another task.
+    """
+
+    cluster: ClusterSpec
+    rank: int
+    box: int
+    engine: Engine
+    options: CompileOptions
+    seconds: float
+    _programs: dict[Signature, Prepared] = field(default_factory=dict)
+    _initialized: set[str] = field(default_factory=set)
+    _met: set[int] = field(default_factory=set)
+    """The tasks that know this session."""
+    _broken: str = ""
+    _numbers: Iterator[int] = field(default_factory=count)
+    _steps: Iterator[int] = field(default_factory=count)
+    _tag: int = 0
+
+    def prepare(self, signature: Signature) -> Role:
+        """Steps a and b, unless that was done before; gives a ``Prepared``.
+
+        Raises:
+            GraphcError: whatever is wrong with the graph, here or for another task.
+            ClusterError: a task that does not answer.
+        """
+        found = self._programs.get(signature)
+        if found is None:
+            found, missing = yield from self._register(signature)
+            yield from self._initialize(signature, missing)
+            self._programs[signature] = found
+        return found
+
+    def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
+        """Steps c to e on a value for each feed; gives the values fetched.
+
+        Raises:
+            FeedError, DataError: as ``Session.run``; no variable was changed anywhere.
+            ClusterError: a task that does not answer.
+        """
+        if self._broken:
+            raise ClusterError(f"the session is broken: {self._broken}")
+        plan = prepared.plan
+        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
+        named = sizes_of(plan.checks, plan.feeds, arrays)
+        sizes = tuple([named[name] for name in plan.symbols])
+        number, tag = next(self._steps), self._next_tag(plan)
+        for rank in prepared.others:
+            yield Tell(rank, 0, Run(self.box, prepared.number, number, tag, sizes))
+        step = Step(prepared.own, number, tag, sizes, self.seconds)
+        handle = yield Spawn(self._own(step, [address_of(array) for array in arrays]))
+        try:
+            yield from self._computed(prepared, number)
+        except GraphcError as error:
+            yield Stop(handle)
+            yield from self._undo(prepared, step, error)
+            raise
+        if plan.agree:
+            for rank in prepared.others:
+                yield Tell(rank, 0, Commit(self.box, number))
+            yield Work(step.commit)
+        return step.fetched
+
+    def close(self) -> Role:
+        """Let the tasks forget the session's programs."""
+        for rank in sorted(self._met):
+            yield Tell(rank, 0, Close(self.box))
+
+    def _register(self, signature: Signature, *, once: bool = False) -> Role:
+        plan = yield Work(
+            lambda: make_plan(
+                signature, self.cluster, self.rank, self.engine.target, self.options, once=once
+            )
+        )
+        number = next(self._numbers)
+        others = tuple(sorted(plan.parts.keys() - {self.rank}))
+        self._met.update(others)
+        for rank in others:
+            yield Tell(rank, 0, plan.parts[rank].message(self.box, number))
+        client = self.rank, self.box
+        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client))
+        missing = set(own.missing)
+        waiting = set(others)
+        while waiting:
+            sender, message = yield from self._hear(waiting, "to register a program")
+            if isinstance(message, Refused) and message.program == number:
+                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
+            if isinstance(message, Registered) and message.program == number:
+                missing.update(message.missing)
+                waiting.discard(sender)
+        return Prepared(number, plan, own, others), missing
+
+    def _initialize(self, signature: Signature, missing: Iterable[str]) -> Role:
+        """Give variables that have no value yet the one that they start with."""
+        names = set(missing) - self._initialized
+        if not names:
+            return
+        graph = _graph_of(signature)
+        nodes = {n.attrs["shared_name"]: n for n in variables_of(graph)}
+        wanted = [nodes[name] for name in sorted(names)]
+        for nodes_of_step in initialization_order(wanted, self._initialized):
+            prepared, _ = yield from self._register(((), tuple(nodes_of_step), ()), once=True)
+            yield from self.run(prepared, ())
+            self._initialized.update(n.inputs[0].node.attrs["shared_name"] for n in nodes_of_step)
+
+    def _own(self, step: Step, feeds: Sequence[int]) -> Role:
+        """This task's part of a step, beside what the master hears."""
+        answer: Message = Computed(step.number)
+        try:
+            yield from step.compute(feeds)
+            if not step.loaded.part.agree:
+                yield Work(step.commit)
+        except (GraphcError, MemoryError) as error:
+            answer = failure(step.number, error)
+        yield Tell(self.rank, self.box, answer)
+
+    def _computed(self, prepared: Prepared, number: int) -> Role:
+        """Step d: hear from all tasks of the step."""
+        waiting = {self.rank, *prepared.others}
+        while waiting:
+            sender, message = yield from self._hear(waiting, f"to compute step {number}")
+            if isinstance(message, Failed) and message.step == number:
+                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
+            if isinstance(message, Computed) and message.step == number:
+                waiting.discard(sender)
+
+    def _undo(self, prepared: Prepared, step: Step, error: GraphcError) -> Role:
+        """Step e. A task that does not answer breaks the session."""
+        sent = set(step.sent)
+        try:
+            for rank in prepared.others:
+                yield Tell(rank, 0, Abort(self.box, step.number))
+            waiting = set(prepared.others)
+            while waiting:
+                sender, message = yield from self._hear(waiting, "to stop")
+                if isinstance(message, Aborted) and message.step == step.number:
+                    sent.update(message.sent)
+                    waiting.discard(sender)
+            for rank in prepared.others:
+                yield Tell(rank, 0, Drain(self.box, step.number, tuple(sorted(sent))))
+            yield from step.drain(sent)
+            waiting = set(prepared.others)
+            while waiting:
+                sender, message = yield from self._hear(waiting, "to stop")
+                if isinstance(message, Drained) and message.step == step.number:
+                    waiting.discard(sender)
+        except ClusterError as broken:
+            self._broken = str(broken)
+            raise ClusterError(f"{error}\n  and then {broken}") from None
+
+    def _hear(self, waiting: Iterable[int], purpose: str) -> Role:
+        """The next message; an error that names who is missing if none comes."""
+        try:
+            return (yield Hear(self.box, self.seconds))
+        except Overdue:
+            names = ", ".join(self._name(rank) for rank in sorted(waiting))
+            raise ClusterError(
+                f"{self._name(self.rank)} waited {self.seconds:g} s for {names} {purpose}"
+            ) from None
+
+    def _next_tag(self, plan: Plan) -> int:
+        """The first of as many tags as the step has transfers, within this session's share."""
+        share = TAGS // self.cluster.size
+        if self._tag + plan.edges > share:
+            self._tag = 0
+        tag = self.rank * share + self._tag
+        self._tag += plan.edges
+        return tag
+
+    def _name(self, rank: int) -> str:
+        return self.cluster.name_of(rank)
+
+
+def _graph_of(signature: Signature) -> Graph:
+    tensors, targets, feeds = signature
+    nodes: list[Node] = [*(t.node for t in tensors), *targets, *(t.node for t in feeds)]
+    return nodes[0].graph
+
+
+def _raised(kind: str, text: str) -> GraphcError:
+    """An error of another task, of the kind that it was there."""
+    found = getattr(errors, kind, GraphcError)
+    return found(text) if issubclass(found, GraphcError) else GraphcError(text)

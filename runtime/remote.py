@@ -1,0 +1,73 @@
+"""The programs of a session on a cluster: its master decides, the driver of its process runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from graphc.compiler import CompileOptions
+from graphc.ir.errors import CompileError
+from graphc.ir.graph import Graph, Tensor
+from graphc.ops.state import read_of, variables_of
+from graphc.runtime.drivers.mpi import MpiDriver
+from graphc.runtime.master import Master, Prepared
+from graphc.runtime.planning import Signature
+from graphc.runtime.server import Server
+
+
+@dataclass(frozen=True)
+class ClusterProgram:
+    """A program whose parts all tasks have registered."""
+
+    master: Master
+    driver: MpiDriver
+    prepared: Prepared
+
+    @property
+    def feeds(self) -> tuple[Tensor, ...]:
+        return self.prepared.plan.feeds
+
+    def run(self, values: Sequence[Any]) -> list[npt.NDArray[Any]]:
+        """One step; see ``Master.run``."""
+        fetched: list[npt.NDArray[Any]] = self.driver.drive(self.master.run(self.prepared, values))
+        return fetched
+
+
+class ClusterPrograms:
+    """What a session on ``server`` runs; variables live where the graph puts them."""
+
+    def __init__(self, server: Server, graph: Graph, options: CompileOptions) -> None:
+        if options.target != "host":
+            raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
+        self.graph = graph
+        self._driver = server.driver
+        self._master = server.new_master(options)
+        self._found: dict[Signature, ClusterProgram] = {}
+
+    def get(self, signature: Signature) -> ClusterProgram:
+        """The program for fetches, targets and feeds; its variables have values.
+
+        Raises:
+            GraphcError: see ``Master.prepare``.
+        """
+        found = self._found.get(signature)
+        if found is None:
+            prepared = self._driver.drive(self._master.prepare(signature))
+            found = self._found[signature] = ClusterProgram(self._master, self._driver, prepared)
+        return found
+
+    def values_of(self, graph: Graph) -> Mapping[str, Any]:
+        """The values of the variables that a part of the graph uses, fetched from their tasks."""
+        wanted = {n.attrs["shared_name"] for n in variables_of(graph)}
+        mine = [n for n in variables_of(self.graph) if n.attrs["shared_name"] in wanted]
+        reads = tuple(read_of(node.outputs[0]) for node in mine)
+        values = self.get((reads, (), ())).run(())
+        return {n.attrs["shared_name"]: v for n, v in zip(mine, values, strict=True)}
+
+    def close(self) -> None:
+        """Let all tasks forget the programs; the variables stay."""
+        self._found.clear()
+        self._driver.drive(self._master.close())

@@ -1,0 +1,130 @@
+"""A task of a cluster in this process: its worker, and what sessions here reach the others with."""
+
+from __future__ import annotations
+
+import atexit
+from itertools import count
+from weakref import WeakValueDictionary
+
+from graphc.compiler import CompileOptions
+from graphc.ir.device import Device
+from graphc.ir.errors import ClusterError
+from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.drivers.mpi import MpiDriver
+from graphc.runtime.effects import WORKER_BOX, Role, Tell
+from graphc.runtime.engine import Engine
+from graphc.runtime.local import target_here
+from graphc.runtime.master import Master
+from graphc.runtime.messages import Leave
+from graphc.runtime.state import VariableStore
+from graphc.runtime.worker import Worker
+
+PATIENCE = 60.0
+"""Seconds that a task waits for another one, unless the server is told otherwise."""
+
+_servers: WeakValueDictionary[str, Server] = WeakValueDictionary()
+"""Those of this process, for sessions that name them."""
+
+
+class Server:
+    """The server of one task of ``cluster``, in a process that was started for it.
+
+    Making it is collective: every task of the cluster makes its own. It serves until the process
+    ends; ``join`` waits until no other task wants anything any more.
+
+    Args:
+        cluster: the tasks, whose order is that of the MPI ranks.
+        job_name, task_index: the task that this is, which must be the one of this process.
+        timeout: how many seconds to wait for another task before giving up.
+
+    Raises:
+        ClusterError: the cluster has another number of tasks than there are processes, or this
+            process was started for another task.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        job_name: str | None = None,
+        task_index: int | None = None,
+        timeout: float = PATIENCE,
+    ) -> None:
+        self.cluster = cluster
+        self.driver = MpiDriver()
+        _check_size(cluster, self.driver.size)
+        self.job_name, self.task_index = cluster.task_of(self.driver.rank)
+        _check_task((job_name, task_index), (self.job_name, self.task_index))
+        self._timeout = timeout
+        self._engine = Engine(target_here("host"), VariableStore())
+        self._boxes = count(WORKER_BOX + 1)
+        self._worker = Worker(self._engine, timeout)
+        others = set(range(cluster.size)) - {self.driver.rank}
+        self._serving = self.driver.start(self._worker.serve(others))
+        self._left = False
+        _servers[self.target] = self
+        atexit.register(self._end)
+
+    @property
+    def target(self) -> str:
+        """What a session is given to run on the cluster from here."""
+        return f"mpi:/{Device(self.job_name, self.task_index)}"
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the task that initialises and reports: by custom, worker 0."""
+        return self.driver.rank == self.cluster.chief
+
+    def join(self) -> None:
+        """Serve until no other task will open a session any more."""
+        self.driver.drive(self._leave())
+        self.driver.finish(self._serving)
+
+    def new_master(self, options: CompileOptions) -> Master:
+        """The master of a new session in this task."""
+        rank, box = self.driver.rank, next(self._boxes)
+        return Master(self.cluster, rank, box, self._engine, options, self._timeout)
+
+    def _leave(self) -> Role:
+        """Tell the others that no session will be opened here any more."""
+        if not self._left:
+            self._left = True
+            for rank in range(self.cluster.size):
+                if rank != self.driver.rank:
+                    yield Tell(rank, WORKER_BOX, Leave())
+
+    def _end(self) -> None:
+        """What the end of the process does: the others need not wait for it."""
+        self.driver.drive(self._leave())
+        self.driver.close()
+
+
+def server_at(target: str) -> Server:
+    """The server of this process whose ``target`` this is.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    server = _servers.get(target)
+    if server is None:
+        known = ", ".join(sorted(_servers)) or "none: make a gx.train.Server first"
+        raise ClusterError(
+            f"there is no server {target!r} in this process; there is {known} "
+            "(a local session's target is '')"
+        )
+    return server
+
+
+def _check_size(cluster: ClusterSpec, processes: int) -> None:
+    if cluster.size != processes:
+        raise ClusterError(
+            f"the cluster has {cluster.size} tasks, but {processes} processes were started: "
+            "start the job with `graphc launch SPEC SCRIPT`"
+        )
+
+
+def _check_task(given: tuple[str | None, int | None], found: tuple[str, int]) -> None:
+    for name, said, is_so in zip(("job", "task"), given, found, strict=True):
+        if said is not None and said != is_so:
+            raise ClusterError(
+                f"this process is /job:{found[0]}/task:{found[1]}, not {name} {said!r}"
+            )

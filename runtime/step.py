@@ -1,0 +1,134 @@
+"""One step of one task's part of a program: its instructions, carried out as effects.
+
+    a. All receives are posted.
+    b. Kernels run up to the next transfer; what they made is sent, what they need is waited for.
+    c. All sends have ended: the step is *computed*. Nothing but temporaries was written.
+    d. The variables are written: the step is *committed*.
+
+An aborted step stops between a and c. It is *drained* once every transfer that was begun anywhere
+has ended, and the receives that nothing was sent for are taken back: no message of it is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from graphc.backends.cpu.executable import Binding
+from graphc.backends.loops.instructions import Commit, Receive, Run, Send, Wait
+from graphc.backends.loops.program import Transfer
+from graphc.ir.errors import ClusterError
+from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw, Work
+from graphc.runtime.engine import Loaded
+
+Array = npt.NDArray[Any]
+
+
+class Step:
+    """A step of ``loaded``; transfer n of the step has tag ``tag + n``.
+
+    ``seconds`` bounds each wait for another task.
+    """
+
+    def __init__(
+        self, loaded: Loaded, number: int, tag: int, sizes: Sequence[int], seconds: float
+    ) -> None:
+        self.loaded, self.number = loaded, number
+        self._tag, self._sizes, self._seconds = tag, tuple(sizes), seconds
+        self._binding: Binding | None = None
+        self._sends: dict[int, tuple[Transfer, Any]] = {}
+        self._receives: dict[int, tuple[Transfer, Any]] = {}
+        """The transfers that were begun, by number, with their tickets."""
+        self.fetched: list[Array] = []
+
+    @property
+    def sent(self) -> tuple[int, ...]:
+        """The numbers of the transfers that were begun to be sent."""
+        return tuple(sorted(self._sends))
+
+    def compute(self, feeds: Sequence[int] = ()) -> Role:
+        """Steps a to c, on the addresses of the feeds.
+
+        Raises:
+            DataError: an error in the data.
+            ClusterError: a transfer that does not end in time, with the task that it waits for.
+        """
+        binding = self._binding = yield Work(lambda: self.loaded.bind(self._sizes))
+        self.fetched = binding.begin(feeds)
+        for instruction in self.loaded.instructions:
+            if isinstance(instruction, Commit):
+                return
+            yield from self._rules[type(instruction)](self, binding, instruction)
+
+    def commit(self) -> None:
+        """Step d."""
+        assert self._binding is not None, "a step is committed after it was computed"
+        self.loaded.commit(self._binding)
+
+    def drain(self, sent: Collection[int]) -> Role:
+        """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
+
+        Raises:
+            ClusterError: one does not end in time.
+        """
+        yield from self._post_late(sent)
+        for number, (transfer, ticket) in self._receives.items():
+            if number in sent:
+                yield from self._ended(transfer, ticket, "come from")
+            else:
+                yield Withdraw(ticket)
+        for transfer, ticket in self._sends.values():
+            yield from self._ended(transfer, ticket, "be taken by")
+
+    def _post_late(self, sent: Collection[int]) -> Role:
+        """Receive what was sent before this step came to post it, to nowhere."""
+        sizes = dict(zip(self.loaded.part.symbols, self._sizes, strict=True))
+        for transfer in self.loaded.program.receives:
+            route = self.loaded.part.routes[transfer.edge]
+            if route.number in sent and route.number not in self._receives:
+                memory = bytearray(self.loaded.program.storages[transfer.storage].bytes(sizes))
+                ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
+                self._receives[route.number] = transfer, ticket
+
+    def _run(self, binding: Binding, instruction: Run) -> Role:
+        yield Work(lambda: binding.run_calls(instruction.first, instruction.last))
+
+    def _receive(self, binding: Binding, instruction: Receive) -> Role:
+        transfer = instruction.transfer
+        route = self.loaded.part.routes[transfer.edge]
+        memory = binding.memory(transfer.storage)
+        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
+        self._receives[route.number] = transfer, ticket
+
+    def _send(self, binding: Binding, instruction: Send) -> Role:
+        transfer = instruction.transfer
+        route = self.loaded.part.routes[transfer.edge]
+        memory = self.loaded.memory(binding, transfer)
+        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=True)
+        self._sends[route.number] = transfer, ticket
+
+    def _wait(self, binding: Binding, instruction: Wait) -> Role:
+        number = self.loaded.part.routes[instruction.transfer.edge].number
+        if number in self._receives:
+            yield from self._ended(*self._receives[number], "come from")
+        else:
+            yield from self._ended(*self._sends[number], "be taken by")
+
+    def _ended(self, transfer: Transfer, ticket: Any, way: str) -> Role:
+        try:
+            yield Await(ticket, self._seconds)
+        except Overdue:
+            tensor = transfer.edge.partition("->")[0]
+            raise ClusterError(
+                f"step {self.number}: {tensor} did not {way} {transfer.peer} "
+                f"within {self._seconds:g} s"
+            ) from None
+
+    _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {
+        Run: _run,
+        Receive: _receive,
+        Send: _send,
+        Wait: _wait,
+    }

@@ -1,0 +1,133 @@
+"""Programs on a simulated cluster: what one process computes, whatever the order of messages."""
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.runtime.drivers.simulation import Network
+from tests.runtime.cluster import SimulatedCluster
+
+SPEC = {"ps": ["a"], "worker": ["b", "c"]}
+CHIEF = 1
+
+
+def replicated():
+    """Softmax regression: variables on the server, half of the batch for each worker."""
+    x, y = gx.placeholder(gx.float32, [None, 4]), gx.placeholder(gx.int32, [None])
+    with gx.device("/job:ps/task:0"):
+        w, b = gx.Variable(gx.zeros([4, 3])), gx.Variable(gx.zeros([3]))
+    parts = []
+    halves = zip(gx.split(x, 2, axis=0), gx.split(y, 2, axis=0), strict=True)
+    for task, (rows, labels) in enumerate(halves):
+        with gx.device(f"/job:worker/task:{task}"):
+            logits = gx.matmul(rows, w) + b
+            losses = gx.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+            parts.append(gx.reduce_mean(losses))
+    loss = (parts[0] + parts[1]) / 2.0
+    return x, y, w, loss, gx.train.GradientDescentOptimizer(0.5).minimize(loss)
+
+
+def batch(rng):
+    return rng.normal(size=(8, 4)).astype(np.float32), rng.integers(0, 3, 8).astype(np.int32)
+
+
+def in_numpy(images, labels, steps):
+    """Losses and weights of the same training in float64."""
+    w, b, losses = np.zeros((4, 3)), np.zeros(3), []
+    for _ in range(steps):
+        z = images @ w + b
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        losses.append(-np.log(p[np.arange(8), labels]).mean())
+        p[np.arange(8), labels] -= 1
+        w, b = w - 0.5 * images.T @ p / 8, b - 0.5 * p.mean(0)
+    return losses, w
+
+
+@pytest.mark.random_cases(quick=10, soak=500)
+def test_replicas_train_as_one(case_seed, rng):
+    x, y, w, loss, step = replicated()
+    images, labels = batch(rng)
+
+    def script(session):
+        losses = []
+        for _ in range(5):
+            (value,) = yield from session.run([loss], [step], {x: images, y: labels})
+            losses.append(value)
+        (weights,) = yield from session.run([w])
+        return losses, weights
+
+    network = Network(synchronous=bool(case_seed % 2))
+    cluster = SimulatedCluster(SPEC, case_seed, network)
+    ((losses, weights),) = cluster.run(cluster.client(CHIEF, script))
+    wanted, wanted_weights = in_numpy(images, labels, 5)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
+    np.testing.assert_allclose(weights, wanted_weights, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.random_cases(quick=10, soak=500)
+def test_an_error_anywhere_changes_nothing(case_seed, rng):
+    x, y, w, loss, step = replicated()
+    images, labels = batch(rng)
+    wrong = labels.copy()
+    wrong[case_seed % 8] = 7
+
+    def script(session):
+        yield from session.run([loss], [step], {x: images, y: labels})
+        (before,) = yield from session.run([w])
+        with pytest.raises(gx.DataError, match=r"(?s)label out of range.*test_cluster.*/task:"):
+            yield from session.run([loss], [step], {x: images, y: wrong})
+        (after,) = yield from session.run([w])
+        yield from session.run([loss], [step], {x: images, y: labels})
+        return before, after
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    ((before, after),) = cluster.run(cluster.client(CHIEF, script))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.random_cases(quick=10, soak=500)
+def test_every_update_of_every_client_is_applied_once(case_seed):
+    with gx.device("/job:ps/task:0"):
+        counter = gx.Variable(np.zeros(3, np.float32))
+    with gx.device("/job:worker/task:0"):
+        amount = gx.ones([3]) + gx.random_normal([3]) * 0.0
+    add = counter.assign_add(amount)
+
+    def script(session):
+        for _ in range(6):
+            yield from session.run([], [add.node])
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    cluster.run(cluster.client(1, script), cluster.client(2, script))
+    (array,) = cluster.engines[0].store.arrays.values()
+    np.testing.assert_array_equal(array, np.full(3, 12, np.float32))
+
+
+@pytest.mark.random_cases(quick=10, soak=200)
+def test_a_task_that_dies_is_named(case_seed, rng):
+    x, y, _, loss, step = replicated()
+    images, labels = batch(rng)
+
+    def script(session):
+        while True:
+            yield from session.run([loss], [step], {x: images, y: labels})
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    client = cluster.client(CHIEF, script)
+    dying = (0, 2)[case_seed % 2]
+    cluster.simulation.kill(dying, at=0.005 * (1 + case_seed % 7))
+    name = cluster.spec.name_of(dying)
+    with pytest.raises(gx.errors.ClusterError, match=name):
+        cluster.run(client)
+
+
+def test_a_device_that_no_task_has_is_refused():
+    with gx.device("/job:worker/task:9"):
+        y = gx.ones([2])
+
+    def script(session):
+        yield from session.run([y])
+
+    cluster = SimulatedCluster(SPEC)
+    with pytest.raises(gx.DeviceError, match="task:9"):
+        cluster.run(cluster.client(CHIEF, script))
