@@ -129,6 +129,7 @@ class _Parts:
         self.arrivals: dict[tuple[Node, int | None, str], Node] = {}
         """The ``recv`` of what a node sends to a device."""
         self.sends: dict[Node, list[Node]] = {}
+        self.signals: dict[Node, Tensor] = {}
 
     def written(self) -> dict[str, Graph]:
         departures: dict[Node, list[Transfer]] = {}
@@ -167,37 +168,35 @@ class _Parts:
             "edge": transfer.edge, "source": node.device, "dtype": type_.dtype,
             "shape": type_.shape,
         }  # fmt: skip
+        name = unused_name(_below(node, f"{transfer.index or ''}", "recv"), self.graph, part)
         return part.add(
-            "recv", (), attrs, name=self._name(transfer, "recv", part),
+            "recv", (), attrs, name=name,
             device=transfer.destination, source=node.source, forward=node.forward,
         )  # fmt: skip
 
     def _send(self, transfer: Transfer, count: int) -> Node:
         """The send of one transfer, the ``count``-th of its node."""
         node, part = transfer.node, self.parts[transfer.node.device]
-        what = f"send_{count}" if count else "send"
         if transfer.index is None:
-            value, controls = self._signal(transfer, part), [self.nodes[node]]
+            value, controls = self._signal(node, part), [self.nodes[node]]
         else:
             value, controls = self.nodes[node].outputs[transfer.index], []
         attrs = {"edge": transfer.edge, "to": transfer.destination}
+        name = unused_name(_below(node, "send", f"{count or ''}"), self.graph, part)
         return part.add(
-            "send", [value], attrs, name=self._name(transfer, what, part), controls=controls,
+            "send", [value], attrs, name=name, controls=controls,
             device=node.device, source=node.source, forward=node.forward,
         )  # fmt: skip
 
-    def _signal(self, transfer: Transfer, part: Graph) -> Tensor:
-        """The empty tensor that says that a node has run; one for all who wait for that."""
-        node = transfer.node
-        attrs = {"value": np.zeros(0, _SIGNAL.dtype.numpy)}
-        return part.add(
-            "constant", (), attrs, name=self._name(transfer, "done", part),
-            device=node.device, source=node.source, forward=node.forward,
-        ).outputs[0]  # fmt: skip
-
-    def _name(self, transfer: Transfer, what: str, part: Graph) -> str:
-        place = f"{transfer.index}/" if transfer.index else ""
-        return unused_name(f"{transfer.node.name}/{place}{what}", self.graph, part)
+    def _signal(self, node: Node, part: Graph) -> Tensor:
+        """The empty tensor that says that ``node`` has run; one for all who wait for that."""
+        if node not in self.signals:
+            self.signals[node] = part.add(
+                "constant", (), {"value": np.zeros(0, _SIGNAL.dtype.numpy)},
+                name=unused_name(_below(node, "done"), self.graph, part),
+                device=node.device, source=node.source, forward=node.forward,
+            ).outputs[0]  # fmt: skip
+        return self.signals[node]
 
     def _set_ends(self) -> None:
         graph, client = self.graph, self.parts[self.client]
@@ -211,3 +210,8 @@ class _Parts:
         for device, part in self.parts.items():
             part.targets = tuple(targets[device])
             part.symbol_count = graph.symbol_count
+
+
+def _below(node: Node, *parts: str) -> str:
+    """A name below that of ``node``; empty parts are left out."""
+    return "/".join([node.name, *filter(None, parts)])

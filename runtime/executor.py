@@ -12,7 +12,7 @@ import numpy.typing as npt
 from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.ir.graph import Tensor
 from graphc.runtime.feeds import prepare, sizes_of
-from graphc.runtime.memory import BINDINGS, check_memory
+from graphc.runtime.memory import BINDINGS, check_memory, out_of_memory
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -45,7 +45,14 @@ class Executor:
         Raises:
             FeedError: a value that does not fit, or sizes that break a rule of the graph.
             DataError: an error in the data; no variable was changed.
+            GraphcError: the machine has no memory left.
         """
+        try:
+            return self._run(values)
+        except MemoryError as error:
+            raise out_of_memory(error) from None
+
+    def _run(self, values: Sequence[Any]) -> list[Array]:
         arrays = [
             value if type(value) is np.ndarray and value.dtype is dtype
             and value.flags.carray else prepare(tensor, value)

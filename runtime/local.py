@@ -18,6 +18,7 @@ from graphc.ir.types import TensorType
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
 from graphc.runtime.executor import Executor
+from graphc.runtime.memory import out_of_memory
 from graphc.runtime.place import check_local
 from graphc.runtime.planning import Signature
 from graphc.runtime.state import VariableStore
@@ -75,7 +76,10 @@ class LocalPrograms:
             started = partial(cache.start, compiling=compiling)
             program = compile_graph(extracted, target, self.options, started)
             kernels = cache.get(program.kernels, target, compiling=compiling)
-        return Executor(Executable(program, kernels), signature[2], self.store)
+        try:
+            return Executor(Executable(program, kernels), signature[2], self.store)
+        except MemoryError as error:
+            raise out_of_memory(error) from None
 
     def _initialize(self, names: frozenset[str]) -> None:
         """Give variables that have no value yet the one that they start with."""

@@ -26,3 +26,8 @@ def check_memory(program: Program, sizes: Mapping[str, int]) -> None:
                 f"the step needs more memory than there is: {storage.type} alone takes "
                 f"{size:,} bytes; feed fewer rows at a time, or check the shapes"
             )
+
+
+def out_of_memory(error: MemoryError) -> GraphcError:
+    """What a user is told when the system refuses memory; ``error`` says how much was asked for."""
+    return GraphcError(f"the machine has too little memory left for the step: {error}")

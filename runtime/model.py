@@ -13,7 +13,7 @@ from graphc.artifact import Artifact, Manifest, Port
 from graphc.backends.cpu.executable import Parallel, aligned
 from graphc.backends.loops.program import Check, Program, Storage
 from graphc.ir.dims import Dim, evaluate
-from graphc.ir.dtypes import as_dtype
+from graphc.ir.dtypes import dtype_named
 from graphc.ir.errors import ArtifactError, DataError, DTypeError, FeedError, ParseError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.notation import Line, read_dim
@@ -164,10 +164,9 @@ def _variables(artifact: Artifact) -> dict[str, Array]:
 
 def _type_of(port: Port) -> TensorType:
     try:
-        return TensorType(as_dtype(port.dtype), tuple(map(_dim, port.shape)))
-    except DTypeError:
-        what = f"{port.dtype!r} is not a dtype"
-        raise ArtifactError(f"the manifest gives {port.name} no type: {what}") from None
+        return TensorType(dtype_named(port.dtype), tuple(map(_dim, port.shape)))
+    except DTypeError as error:
+        raise ArtifactError(f"the manifest gives {port.name} no type: {error}") from None
 
 
 def _dim(text: str) -> Dim:

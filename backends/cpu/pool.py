@@ -19,6 +19,7 @@ from functools import cache
 
 from graphc.backends.cpu.host import host_cpu
 from graphc.backends.cpu.pool_ir import CREATE, DESTROY, PARALLEL, pool_ir
+from graphc.ir.errors import GraphcError
 
 NUM_THREADS_VARIABLE = "GRAPHC_NUM_THREADS"
 
@@ -51,7 +52,7 @@ class ThreadPool:
 
         Raises:
             ValueError: the pool was closed.
-            OSError: the system refused to start a thread.
+            GraphcError: the system refused to start a thread.
         """
         return self._address or self._start()
 
@@ -86,7 +87,8 @@ class ThreadPool:
                 native = _native()
                 address = native.create(self.threads)
                 if not address:
-                    raise OSError(f"cannot start {self.threads - 1} threads: out of resources")
+                    message = f"cannot start {self.threads - 1} threads: out of resources"
+                    raise GraphcError(f"{message}; {NUM_THREADS_VARIABLE} sets their number")
                 self._destroy = weakref.finalize(self, native.destroy, address)
                 self._destroy.atexit = False  # threads of a process that ends need no farewell
                 self._address = address
@@ -103,7 +105,7 @@ def default_pool() -> ThreadPool:
     """The pool of this process; ``available_threads()`` threads unless set otherwise.
 
     Raises:
-        ValueError: at first use, if ``GRAPHC_NUM_THREADS`` is no positive integer.
+        GraphcError: at first use, if ``GRAPHC_NUM_THREADS`` is no positive integer.
     """
     if _default is not None:
         return _default
@@ -130,13 +132,13 @@ def available_threads() -> int:
     """``GRAPHC_NUM_THREADS`` if set, else the number of cores that this process may run on.
 
     Raises:
-        ValueError: the variable is no positive integer.
+        GraphcError: the variable is no positive integer.
     """
     text = os.environ.get(NUM_THREADS_VARIABLE, "").strip()
     if not text:
         return len(os.sched_getaffinity(0))
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{NUM_THREADS_VARIABLE}={text!r}: it must be a positive integer")
+        raise GraphcError(f"{NUM_THREADS_VARIABLE}={text!r}: it must be a positive integer")
     return int(text)
 
 

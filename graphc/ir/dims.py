@@ -195,6 +195,15 @@ def product(dims: Shape) -> Dim:
     return total
 
 
+def magnitude(dims: Shape) -> int:
+    """How many elements a shape has at the least, if no size is 0 and each symbol is 1 or more."""
+    factors = (
+        max(abs(dim), 1) if isinstance(dim, int) else max(abs(factor) for _, factor in dim.terms)
+        for dim in dims
+    )
+    return math.prod(factors)
+
+
 def provably_unequal(a: Dim, b: Dim) -> bool:
     """Whether no sizes make ``a`` and ``b`` equal: their difference has one sign and is never 0."""
     difference = a - b

@@ -119,17 +119,28 @@ def as_dtype(value: Any) -> DType:
     """
     if isinstance(value, DType):
         return value
-    if isinstance(value, str) and value in _BY_NAME:
-        return _BY_NAME[value]
     if isinstance(value, type) and value in (float, int, bool):
         return {float: float32, int: int32, bool: bool_}[value]
     try:
-        name = "" if value is None else np.dtype(value).name  # NumPy takes None for float64
+        return dtype_named(value)
+    except DTypeError as error:
+        raise DTypeError(located(str(error), user_source())) from None
+
+
+def dtype_named(name: Any) -> DType:
+    """The dtype of this name, ours or NumPy's, as files have them.
+
+    Raises:
+        DTypeError: there is no such dtype.
+    """
+    if isinstance(name, str) and name in _BY_NAME:
+        return _BY_NAME[name]
+    try:
+        found = "" if name is None else np.dtype(name).name  # NumPy takes None for float64
     except (TypeError, ValueError, SyntaxError):
-        name = ""
-    if not name:
-        raise DTypeError(located(f"{value!r} is not a dtype", user_source()))
-    if name not in _BY_NAME:
-        message = f"graphc has no dtype for NumPy's {name}"
-        raise DTypeError(located(message, user_source()))
-    return _BY_NAME[name]
+        found = ""
+    if not found:
+        raise DTypeError(f"{name!r} is not a dtype")
+    if found not in _BY_NAME:
+        raise DTypeError(f"graphc has no dtype for NumPy's {found}")
+    return _BY_NAME[found]

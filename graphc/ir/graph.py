@@ -185,6 +185,7 @@ class Graph:
         typing = Typing([t.type for t in inputs], attrs)
         try:
             types = tuple(definition.infer(typing))
+            typing.possible(types)
         except (ShapeError, DTypeError) as error:
             operands = operand_text(definition, typing.inputs, [t.name for t in inputs])
             raise type(error)(located(f"{op} of {operands}: {error}", source)) from None

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from graphc.ir.graph import Node, Tensor
 
 
+LARGEST_RANK = 64
+"""NumPy's arrays have no more axes."""
+ADDRESSES = 2**63
+"""So many bytes no machine addresses: sizes are int64 everywhere."""
+
+
 class Typing:
     """One application of a type rule: what goes in, and what it demands of sizes.
 
@@ -49,7 +55,21 @@ class Typing:
             return
         if dims.provably_at_least(bound - dim, 1):
             raise ShapeError(rule)
-        self.constraints.append(Constraint(dim, bound, rule, at_least=True))
+        if all((c.left, c.right, c.at_least) != (dim, bound, True) for c in self.constraints):
+            self.constraints.append(Constraint(dim, bound, rule, at_least=True))
+
+    def possible(self, results: Sequence[TensorType]) -> None:
+        """Demand that tensors of these types can exist."""
+        known = {dim for type_ in self.inputs for dim in type_.shape}
+        for type_ in results:
+            shape = user_shape_text(type_.shape)
+            if type_.rank > LARGEST_RANK:
+                raise ShapeError(f"the result has {type_.rank} axes, more than {LARGEST_RANK}")
+            if dims.magnitude(type_.shape) * type_.dtype.size >= ADDRESSES:
+                raise ShapeError(f"the result, {shape}, has more elements than a machine addresses")
+            for dim in type_.shape:
+                if isinstance(dim, dims.Expression) and dim not in known:
+                    self.at_least(dim, 0, f"no size of the result, {shape}, may be negative")
 
     def same_dtype(self) -> DType:
         """Demand one dtype of all inputs: there is no promotion between tensors."""

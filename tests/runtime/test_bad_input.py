@@ -200,3 +200,24 @@ def test_a_step_that_no_memory_holds(sess, shape):
     big = gx.zeros(shape) + gx.placeholder(gx.float32, [], name="x")
     with pytest.raises(gx.GraphcError, match=r"more memory than there is.*takes [\d,]+ bytes"):
         sess.run(big, {"x:0": 1.0})
+
+
+def test_memory_that_the_system_refuses(sess, monkeypatch):
+    def refuse(*_):
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    x = gx.placeholder(gx.float32, [None])
+    fetches = [gx.exp(x) * 2.0, gx.Variable([1.0, 2.0]) + 1.0]
+    for module in ("graphc.backends.cpu.executable", "graphc.runtime.state"):
+        monkeypatch.setattr(f"{module}.aligned", refuse)
+    for fetch in fetches:
+        with pytest.raises(gx.GraphcError, match=r"too little memory left.*3 TiB"):
+            sess.run(fetch, {x: [1.0]})
+
+
+def test_a_size_that_is_negative_in_a_run(sess):
+    x = gx.placeholder(gx.float32, [None], name="x")
+    y = gx.zeros([x.shape[0] - 3])
+    assert sess.run(y, {x: [0] * 3}).shape == (0,)
+    with pytest.raises(gx.FeedError, match=rf"(?s)broadcast_to.*may be negative.*{HERE}"):
+        sess.run(y, {x: [0] * 2})

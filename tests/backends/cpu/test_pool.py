@@ -25,7 +25,7 @@ from graphc.backends.cpu.pool import (
     set_num_threads,
 )
 from graphc.backends.cpu.pool_ir import CREATE, DESTROY, PARALLEL, SPIN_NANOSECONDS, pool_ir
-from graphc.ir.errors import CompileError
+from graphc.ir.errors import CompileError, GraphcError
 from tests.backends.cpu.pool_bodies import Addresses, address, call
 
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
@@ -251,7 +251,7 @@ def test_the_affinity_mask_gives_the_number_of_threads(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
 def test_a_bad_number_of_threads_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GRAPHC_NUM_THREADS", text)
-    with pytest.raises(ValueError, match=rf"GRAPHC_NUM_THREADS='{text}'.*positive integer"):
+    with pytest.raises(GraphcError, match=rf"GRAPHC_NUM_THREADS='{text}'.*positive integer"):
         available_threads()
 
 
