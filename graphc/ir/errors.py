@@ -40,6 +40,10 @@ class DeviceError(GraphcError, ValueError):
     """A device string that cannot be read, or a device that does not exist."""
 
 
+class ClusterError(GraphcError, ValueError):
+    """A cluster that cannot be: bad tasks, addresses or names; or one that is not there."""
+
+
 class DataError(GraphcError, ArithmeticError):
     """An error in the data of a step: an index out of range, an integer division by zero."""
 

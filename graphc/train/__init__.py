@@ -1,4 +1,9 @@
-"""Training: optimizers, and the count of steps."""
+"""Training: optimizers, the count of steps, and clusters to train on."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from graphc.train.optimizers import (
     AdamOptimizer,
@@ -8,8 +13,24 @@ from graphc.train.optimizers import (
 )
 from graphc.train.steps import create_global_step, get_global_step, get_or_create_global_step
 
+if TYPE_CHECKING:
+    from graphc.runtime.cluster_spec import ClusterSpec
+
+_LAZY = {"ClusterSpec": "graphc.runtime.cluster_spec"}
+"""What needs the runtime, and the modules that have it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'graphc.train' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
 __all__ = [
     "AdamOptimizer",
+    "ClusterSpec",
     "GradientDescentOptimizer",
     "MomentumOptimizer",
     "Optimizer",
