@@ -5,6 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphc.train.device_setter import (
+    GreedyLoadBalancingStrategy,
+    byte_size_load_fn,
+    replica_device_setter,
+)
 from graphc.train.optimizers import (
     AdamOptimizer,
     GradientDescentOptimizer,
@@ -32,9 +37,12 @@ __all__ = [
     "AdamOptimizer",
     "ClusterSpec",
     "GradientDescentOptimizer",
+    "GreedyLoadBalancingStrategy",
     "MomentumOptimizer",
     "Optimizer",
+    "byte_size_load_fn",
     "create_global_step",
     "get_global_step",
     "get_or_create_global_step",
+    "replica_device_setter",
 ]

@@ -17,7 +17,8 @@ from graphc.ir.scope import control_dependencies, name_scope
 from graphc.ir.source import located, user_source
 from graphc.ops import cast, convert, multiply, sqrt, square, zeros
 from graphc.ops.control import group
-from graphc.ops.variables import Variable, exactly_on, trainable_variables
+from graphc.ops.partitioned import flattened
+from graphc.ops.variables import Assignable, Variable, exactly_on, trainable_variables
 
 GradientAndVariable = tuple[Tensor | None, Variable]
 
@@ -39,7 +40,7 @@ class Optimizer:
         self,
         loss: TensorLike,
         global_step: Variable | None = None,
-        var_list: Sequence[Variable] | None = None,
+        var_list: Sequence[Assignable] | None = None,
         name: str | None = None,
     ) -> Node:
         """An operation that changes ``var_list`` (all trainable variables) to lower ``loss``.
@@ -57,11 +58,14 @@ class Optimizer:
     def compute_gradients(
         self,
         loss: TensorLike,
-        var_list: Sequence[Variable] | None = None,
+        var_list: Sequence[Assignable] | None = None,
         grad_loss: TensorLike | None = None,
     ) -> list[GradientAndVariable]:
-        """Pairs of gradient (None: the loss does not depend on it) and variable."""
-        variables = trainable_variables() if var_list is None else list(var_list)
+        """Pairs of gradient (None: the loss does not depend on it) and variable.
+
+        A variable that is cut gives a pair for each part.
+        """
+        variables = trainable_variables() if var_list is None else flattened(var_list)
         floats = [variable for variable in variables if variable.dtype.is_float]
         found = gradients(loss, floats, None if grad_loss is None else [grad_loss])
         by_handle = {v.handle: grad for v, grad in zip(floats, found, strict=True)}
