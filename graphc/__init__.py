@@ -39,6 +39,7 @@ from graphc.ir.dtypes import bool_ as bool
 from graphc.ir.errors import (
     ArtifactError,
     CacheWarning,
+    ClusterError,
     CompileError,
     DataError,
     DeviceError,
@@ -97,6 +98,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "ArtifactError",
     "CacheWarning",
+    "ClusterError",
     "CompileError",
     "CompileOptions",
     "DType",

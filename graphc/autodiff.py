@@ -19,7 +19,8 @@ from graphc.ir.source import located, user_source
 from graphc.ops import convert, ones
 from graphc.ops.custom import GradientFunction, custom_values
 from graphc.ops.emit import emit, reshaped
-from graphc.ops.variables import Variable
+from graphc.ops.partitioned import PartitionedVariable, flattened
+from graphc.ops.variables import Assignable
 
 
 def gradients(
@@ -46,14 +47,17 @@ def gradients(
         GraphError: an op on the way has no gradient.
     """
     targets = [convert(y) for y in _listed(ys)]
-    sources = [_source(x) for x in _listed(xs)]
-    stops = {_source(x) for x in _listed(stop_gradients)}
+    sources = [_sources(x) for x in _listed(xs)]
+    stops = {tensor for x in _listed(stop_gradients) for tensor in _sources(x)}
     with name_scope(name):
-        sweep = _Sweep(targets, sources, stops)
+        sweep = _Sweep(targets, [x for parts in sources for x in parts], stops)
         for y, grad in zip(targets, _weights(targets, grad_ys), strict=True):
             sweep.add(y, grad)
         sweep.run()
-        return [sweep.total(x) for x in sources]
+        return [
+            _whole(x, [sweep.total(part) for part in parts])
+            for x, parts in zip(_listed(xs), sources, strict=True)
+        ]
 
 
 class _Sweep:
@@ -185,10 +189,17 @@ def _weight(y: Tensor, grad: TensorLike | None) -> Tensor:
     return reshaped(found, y.shape)
 
 
-def _source(x: TensorLike) -> Tensor:
-    """The tensor to differentiate by: of a variable its handle, which all reads lead to."""
-    handle = x.handle if isinstance(x, Variable) else x
-    return handle if isinstance(handle, Tensor) and handle.type.resource else convert(x)
+def _sources(x: TensorLike) -> list[Tensor]:
+    """The tensors to differentiate by: of a variable its handles, which all reads lead to."""
+    if isinstance(x, Assignable):
+        return [variable.handle for variable in flattened(x)]
+    if isinstance(x, Tensor) and x.type.resource:
+        return [x]
+    return [convert(x)]
+
+
+def _whole(x: TensorLike, grads: list[Tensor | None]) -> Tensor | None:
+    return x.joined(grads) if isinstance(x, PartitionedVariable) else grads[0]
 
 
 def _listed(values: Any) -> list[Any]:

@@ -72,7 +72,7 @@ class Server:
     @property
     def is_chief(self) -> bool:
         """Whether this is the task that initialises and reports: by custom, worker 0."""
-        return self.driver.rank == self.cluster.chief
+        return self.cluster.task_of(self.driver.rank) == self.cluster.chief
 
     def join(self) -> None:
         """Serve until no other task will open a session any more."""

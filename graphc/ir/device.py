@@ -7,8 +7,12 @@ scopes fill in or override what outer ones said, as in TensorFlow.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from graphc.ir.dims import Shape
+from graphc.ir.dtypes import DType
 from graphc.ir.errors import DeviceError
 
 _PARTS = re.compile(
@@ -95,3 +99,58 @@ class Device:
         if self.kind is not None:
             parts.append(f"/{self.kind}" + (f":{self.index}" if self.index is not None else ""))
         return "".join(parts)
+
+
+class OpType(str):
+    """An op's name, equal to graphc's and to TensorFlow's spelling of it: add_n and AddN.
+
+    Device functions compare it with ``==`` or look for it in a list or tuple; a set takes
+    graphc's spelling only.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and _letters(self) == _letters(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def _letters(name: str) -> str:
+    return str.replace(name, "_", "").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class OpDescription:
+    """What a device function is told of a node that is about to be made.
+
+    ``type`` and ``name`` are its op's and its own; ``device`` is what inner scopes say. Of a
+    variable, ``dtype`` and ``shape`` are known as well, unless its initial value is a function
+    and nobody said; of other ops they are None: their types follow when the node is made.
+    """
+
+    type: OpType
+    name: str
+    dtype: DType | None = None
+    shape: Shape | None = None
+    device: str = ""
+
+
+DeviceFunction: TypeAlias = Callable[[OpDescription], str | None]
+"""Names the device of a node; the empty string or None leaves it open."""
+
+
+def place(scopes: Iterable[str | DeviceFunction], op: OpDescription) -> str:
+    """The device string that scopes, outermost first, give a node.
+
+    Raises:
+        DeviceError: a function named no device.
+    """
+    found = Device()
+    for scope in reversed(tuple(scopes)):
+        text = scope if isinstance(scope, str) else scope(replace(op, device=str(found)))
+        found = Device.parse(text or "").merge(found)
+    return str(found)

@@ -13,12 +13,16 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from graphc.ir.device import Device
+from graphc.ir.device import Device, DeviceFunction, OpDescription, OpType
+from graphc.ir.device import place as placed
+from graphc.ir.dims import Shape
+from graphc.ir.dtypes import DType
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.source import located, user_source
 
-DeviceFunction = Callable[[Node | str], str]
+Partitioner = Callable[..., Sequence[int]]
+"""Takes ``shape`` and ``dtype`` of a variable; into how many parts to cut it along each axis."""
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
@@ -32,10 +36,11 @@ class Reuse(Enum):
 
 @dataclass(frozen=True)
 class VariableScope:
-    """Where ``get_variable`` looks: the prefix of names, and whether it reuses."""
+    """Where ``get_variable`` looks: the prefix of names, whether it reuses, how it cuts."""
 
     name: str = ""
     reuse: Reuse = Reuse.NEVER
+    partitioner: Partitioner | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,8 @@ def variables_scope(variables: VariableScope) -> Iterator[None]:
 def device(place: str | DeviceFunction | None) -> Iterator[None]:
     """Run new nodes on ``place``: a device string, a function that names one, or None for any.
 
+    A function takes an ``OpDescription``; what it leaves open, outer scopes say.
+
     Raises:
         DeviceError: the string is no device.
     """
@@ -176,25 +183,24 @@ def create(
     scope = current()
     if name is not None:
         check_name(name)
+    full_name = scope.name + (name or op)
     return scope.graph.add(
         op,
         inputs,
         attrs,
-        name=scope.name + (name or op),
+        name=full_name,
         controls=scope.controls,
-        device=device_for(op),
+        device=device_for(op, full_name),
         source=user_source(),
         forward=scope.forward,
     )
 
 
-def device_for(op: str) -> str:
+def device_for(
+    op: str, name: str = "", dtype: DType | None = None, shape: Shape | None = None
+) -> str:
     """The device string that the device scopes in force give a node of ``op``."""
-    merged = Device()
-    for place in current().devices:
-        text = place if isinstance(place, str) else place(op)
-        merged = merged.merge(Device.parse(text or ""))
-    return str(merged)
+    return placed(current().devices, OpDescription(OpType(op), name, dtype, shape))
 
 
 def check_name(name: Any) -> None:

@@ -23,6 +23,8 @@ from graphc.ops import (
     joining,
     linear_algebra,
     normalization,
+    partitioned,
+    partitioners,
     random,
     reduction,
     sizes,
@@ -48,6 +50,8 @@ from graphc.ops.initializers import *
 from graphc.ops.joining import *
 from graphc.ops.linear_algebra import *
 from graphc.ops.normalization import *
+from graphc.ops.partitioned import *
+from graphc.ops.partitioners import *
 from graphc.ops.random import *
 from graphc.ops.reduction import *
 from graphc.ops.sizes import *
@@ -96,6 +100,8 @@ __all__ += initializers.__all__
 __all__ += joining.__all__
 __all__ += linear_algebra.__all__
 __all__ += normalization.__all__
+__all__ += partitioned.__all__
+__all__ += partitioners.__all__
 __all__ += random.__all__
 __all__ += reduction.__all__
 __all__ += sizes.__all__

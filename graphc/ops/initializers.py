@@ -1,4 +1,8 @@
-"""What variables start with: functions of a shape and a dtype, and how to set variables anew."""
+"""What variables start with: functions of a shape and a dtype, and how to set variables anew.
+
+An initializer that takes ``partition_info`` is told which part of a variable it makes: weights
+are scaled by the inputs and outputs of the whole, and parts do not repeat each other's numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from graphc.ir.graph import Node, Tensor
 from graphc.ir.scope import control_dependencies, create, device, name_scope
 from graphc.ir.source import located, user_source
 from graphc.ops.control import group
+from graphc.ops.indexing import slice
+from graphc.ops.partitioned import PartitionInfo, flattened
 from graphc.ops.random import random_normal, random_uniform
 from graphc.ops.source import constant, fill, ones, zeros
-from graphc.ops.variables import Variable, global_variables
+from graphc.ops.variables import Assignable, Variable, global_variables
 
 __all__ = [
     "constant_initializer",
@@ -56,10 +62,15 @@ class constant_initializer:  # noqa: N801
 
     value: Any = 0
 
-    def __call__(self, shape: Any, dtype: Any = float32) -> Tensor:
+    def __call__(
+        self, shape: Any, dtype: Any = float32, partition_info: PartitionInfo | None = None
+    ) -> Tensor:
         if isinstance(self.value, int | float):
             return fill(shape, constant(self.value, dtype))
-        return constant(self.value, dtype, shape)
+        if partition_info is None:
+            return constant(self.value, dtype, shape)
+        whole = constant(self.value, dtype, partition_info.full_shape)
+        return slice(whole, partition_info.var_offset, shape)
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,10 @@ class random_normal_initializer:  # noqa: N801
     stddev: float = 1.0
     seed: int | None = None
 
-    def __call__(self, shape: Any, dtype: Any = float32) -> Tensor:
-        return random_normal(shape, self.mean, self.stddev, dtype, self.seed)
+    def __call__(
+        self, shape: Any, dtype: Any = float32, partition_info: PartitionInfo | None = None
+    ) -> Tensor:
+        return random_normal(shape, self.mean, self.stddev, dtype, _seed(self.seed, partition_info))
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,12 @@ class random_uniform_initializer:  # noqa: N801
     maxval: float = 0.05
     seed: int | None = None
 
-    def __call__(self, shape: Any, dtype: Any = float32) -> Tensor:
-        return random_uniform(shape, self.minval, self.maxval, dtype, self.seed)
+    def __call__(
+        self, shape: Any, dtype: Any = float32, partition_info: PartitionInfo | None = None
+    ) -> Tensor:
+        return random_uniform(
+            shape, self.minval, self.maxval, dtype, _seed(self.seed, partition_info)
+        )
 
 
 @dataclass(frozen=True)
@@ -92,9 +109,11 @@ class glorot_uniform_initializer:  # noqa: N801
 
     seed: int | None = None
 
-    def __call__(self, shape: Any, dtype: Any = float32) -> Tensor:
-        limit = math.sqrt(6 / max(1, sum(_fans(shape))))
-        return random_uniform(shape, -limit, limit, dtype, self.seed)
+    def __call__(
+        self, shape: Any, dtype: Any = float32, partition_info: PartitionInfo | None = None
+    ) -> Tensor:
+        limit = math.sqrt(6 / max(1, sum(_fans(_whole(shape, partition_info)))))
+        return random_uniform(shape, -limit, limit, dtype, _seed(self.seed, partition_info))
 
 
 @dataclass(frozen=True)
@@ -103,18 +122,20 @@ class he_normal_initializer:  # noqa: N801
 
     seed: int | None = None
 
-    def __call__(self, shape: Any, dtype: Any = float32) -> Tensor:
-        deviation = math.sqrt(2 / max(1, _fans(shape)[0]))
-        return random_normal(shape, 0.0, deviation, dtype, self.seed)
+    def __call__(
+        self, shape: Any, dtype: Any = float32, partition_info: PartitionInfo | None = None
+    ) -> Tensor:
+        deviation = math.sqrt(2 / max(1, _fans(_whole(shape, partition_info))[0]))
+        return random_normal(shape, 0.0, deviation, dtype, _seed(self.seed, partition_info))
 
 
-def variables_initializer(variables: Iterable[Variable], name: str = "init") -> Node:
+def variables_initializer(variables: Iterable[Assignable], name: str = "init") -> Node:
     """An operation that gives ``variables`` their initial values anew.
 
     An initial value that depends on others of ``variables`` is computed from their initial
     values, not from what they hold.
     """
-    variables = list(variables)
+    variables = flattened(variables)
     order = {node: n for n, node in enumerate(variables[0].graph.nodes)} if variables else {}
     starts: dict[Tensor, Tensor] = {}
     assigns: list[Node] = []
@@ -169,6 +190,18 @@ def _ancestors(value: Tensor) -> set[Node]:
                 found.add(tensor.node)
                 stack.append(tensor.node)
     return found
+
+
+def _whole(shape: Any, info: PartitionInfo | None) -> Any:
+    """The shape of the variable that ``shape`` is, or is a part of."""
+    return shape if info is None else info.full_shape
+
+
+def _seed(seed: int | None, info: PartitionInfo | None) -> int | None:
+    """A seed of its own for each part of a variable."""
+    if seed is None or info is None:
+        return seed
+    return (seed + sum(info.var_offset)) % 2**32
 
 
 def _fans(shape: Any) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from graphc.ir.device import Device
 from graphc.ir.dims import Shape
-from graphc.ir.dtypes import DType
+from graphc.ir.dtypes import DType, as_dtype
 from graphc.ir.errors import GraphError, ShapeError
 from graphc.ir.graph import Graph, Node, Tensor, TensorLike
 from graphc.ir.operators import Operators
@@ -26,7 +26,7 @@ from graphc.ir.scope import (
     name_scope,
 )
 from graphc.ir.source import located, user_source
-from graphc.ops.coercion import convert
+from graphc.ops.coercion import convert, to_array, to_shape
 
 __all__ = [
     "Variable",
@@ -41,7 +41,25 @@ TRAINABLE = "trainable_variables"
 GLOBAL = "global_variables"
 
 
-class Variable(Operators):
+class Assignable(Operators):
+    """What can be given new values: a variable, or one that was cut into several."""
+
+    __slots__ = ()
+
+    def assign(self, value: TensorLike, name: str | None = None) -> Tensor:
+        """Give the variable ``value``, which is also what the tensor returned holds."""
+        raise NotImplementedError
+
+    def assign_add(self, value: TensorLike, name: str | None = None) -> Tensor:
+        """Add ``value`` to the variable; the new value."""
+        raise NotImplementedError
+
+    def assign_sub(self, value: TensorLike, name: str | None = None) -> Tensor:
+        """Subtract ``value`` from the variable; the new value."""
+        raise NotImplementedError
+
+
+class Variable(Assignable):
     """A value that outlives a step, of a fixed dtype and shape; it stands for its value.
 
     Args:
@@ -50,9 +68,12 @@ class Variable(Operators):
         trainable: whether optimizers change the variable unless told which ones to change.
         name: of its node, under the name scopes in force; made unique.
         dtype: demanded of ``initial_value``.
+        shape: demanded of ``initial_value``. If that is a function, device functions learn shape
+            and dtype from here: they are asked before it.
 
     Raises:
-        ShapeError: a size of the initial value is not known while the graph is built.
+        ShapeError: a size of the initial value is not known while the graph is built, or it is
+            not of ``shape``.
         DTypeError: the initial value is not of ``dtype``.
     """
 
@@ -64,14 +85,17 @@ class Variable(Operators):
         trainable: bool = True,
         name: str | None = None,
         dtype: Any = None,
+        shape: Any = None,
     ) -> None:
         scope = current()
         own_name = scope.graph.unique_name(scope.name + (name or "Variable"))
-        place = device_for("variable")
+        sizes = None if shape is None else to_shape(shape)
+        initial_value, known = _known(initial_value, dtype, sizes)
+        place = device_for("variable", own_name, *known)
         self.trainable = trainable
         with control_dependencies(None), exactly_on(place), name_scope(own_name + "/"):
             value = convert(initial_value() if callable(initial_value) else initial_value, dtype)
-            self.handle = _handle(own_name, value)
+            self.handle = _handle(own_name, value, sizes)
             self.initializer = create(
                 "assign", [self.handle, value], {"initializer": True}, "initializer"
             )
@@ -157,17 +181,17 @@ class Variable(Operators):
         return f"<variable {self.name!r} {self.handle.type}>"
 
 
-def assign(variable: Variable, value: TensorLike, name: str | None = None) -> Tensor:
+def assign(variable: Assignable, value: TensorLike, name: str | None = None) -> Tensor:
     """Give ``variable`` ``value``; the new value."""
     return _checked(variable).assign(value, name)
 
 
-def assign_add(variable: Variable, value: TensorLike, name: str | None = None) -> Tensor:
+def assign_add(variable: Assignable, value: TensorLike, name: str | None = None) -> Tensor:
     """Add ``value`` to ``variable``; the new value."""
     return _checked(variable).assign_add(value, name)
 
 
-def assign_sub(variable: Variable, value: TensorLike, name: str | None = None) -> Tensor:
+def assign_sub(variable: Assignable, value: TensorLike, name: str | None = None) -> Tensor:
     """Subtract ``value`` from ``variable``; the new value."""
     return _checked(variable).assign_sub(value, name)
 
@@ -190,8 +214,22 @@ def exactly_on(place: str) -> Iterator[None]:
         yield
 
 
-def _handle(name: str, value: Tensor) -> Tensor:
+def _known(
+    value: Any, dtype: Any, shape: Shape | None
+) -> tuple[Any, tuple[DType | None, Shape | None]]:
+    """An initial value, literals as arrays; and its dtype and shape, as far as they are known."""
+    if callable(value):
+        return value, (None if dtype is None else as_dtype(dtype), shape)
+    if not hasattr(value, "__graphc_tensor__") and not isinstance(value, Tensor):
+        value = to_array(value, dtype)
+    return value, (as_dtype(value.dtype), value.shape)
+
+
+def _handle(name: str, value: Tensor, shape: Shape | None) -> Tensor:
     """A ``variable`` node of exactly this name for values like ``value``."""
+    if shape is not None and shape != value.shape:
+        message = f"variable {name!r} of shape {list(shape)} has an initial value of {value.type}"
+        raise ShapeError(located(message, user_source()))
     if not value.type.is_static:
         message = f"variable {name!r} needs an initial value of known sizes, not {value.type}"
         raise ShapeError(located(message, user_source()))
@@ -200,8 +238,8 @@ def _handle(name: str, value: Tensor) -> Tensor:
         return create("variable", (), attrs, name).outputs[0]
 
 
-def _checked(variable: Any) -> Variable:
-    if not isinstance(variable, Variable):
+def _checked(variable: Any) -> Assignable:
+    if not isinstance(variable, Assignable):
         message = f"{variable!r} is no variable: only variables can be assigned to"
         raise GraphError(located(message, user_source()))
     return variable

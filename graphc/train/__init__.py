@@ -1,8 +1,15 @@
-"""Training: optimizers, the count of steps, and the tasks of a cluster."""
+"""Training: optimizers, the count of steps, and clusters to train on."""
+
+from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphc.train.device_setter import (
+    GreedyLoadBalancingStrategy,
+    byte_size_load_fn,
+    replica_device_setter,
+)
 from graphc.train.optimizers import (
     AdamOptimizer,
     GradientDescentOptimizer,
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from graphc.runtime.server import Server
 
 _LAZY = {"ClusterSpec": "graphc.runtime.cluster_spec", "Server": "graphc.runtime.server"}
-"""What belongs to the runtime, and the modules that have it."""
+"""What needs the runtime, and the modules that have it."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,10 +38,13 @@ __all__ = [
     "AdamOptimizer",
     "ClusterSpec",
     "GradientDescentOptimizer",
+    "GreedyLoadBalancingStrategy",
     "MomentumOptimizer",
     "Optimizer",
     "Server",
+    "byte_size_load_fn",
     "create_global_step",
     "get_global_step",
     "get_or_create_global_step",
+    "replica_device_setter",
 ]

@@ -17,7 +17,8 @@ from graphc.ir.scope import control_dependencies, name_scope
 from graphc.ir.source import located, user_source
 from graphc.ops import cast, convert, multiply, sqrt, square, zeros
 from graphc.ops.control import group
-from graphc.ops.variables import Variable, exactly_on, trainable_variables
+from graphc.ops.partitioned import flattened
+from graphc.ops.variables import Assignable, Variable, exactly_on, trainable_variables
 
 GradientAndVariable = tuple[Tensor | None, Variable]
 
@@ -39,7 +40,7 @@ class Optimizer:
         self,
         loss: TensorLike,
         global_step: Variable | None = None,
-        var_list: Sequence[Variable] | None = None,
+        var_list: Sequence[Assignable] | None = None,
         name: str | None = None,
     ) -> Node:
         """An operation that changes ``var_list`` (all trainable variables) to lower ``loss``.
@@ -57,10 +58,13 @@ class Optimizer:
     def compute_gradients(
         self,
         loss: TensorLike,
-        var_list: Sequence[Variable] | None = None,
+        var_list: Sequence[Assignable] | None = None,
         grad_loss: TensorLike | None = None,
     ) -> list[GradientAndVariable]:
-        """Pairs of gradient (None: the loss does not depend on it) and variable."""
+        """Pairs of gradient (None: the loss does not depend on it) and variable.
+
+        A variable that is cut gives a pair for each part.
+        """
         variables = trainable_variables() if var_list is None else _variables(var_list)
         floats = [variable for variable in variables if variable.dtype.is_float]
         found = gradients(loss, floats, None if grad_loss is None else [grad_loss])
@@ -236,11 +240,12 @@ def in_dtype_of(variable: Variable, value: TensorLike) -> Tensor:
 
 
 def _variables(var_list: Any) -> list[Variable]:
-    """The variables that a user listed; a single one will do."""
+    """The variables that a user listed, those that are cut by their parts; a single one will do."""
     found = list(var_list) if isinstance(var_list, list | tuple) else [var_list]
     for variable in found:
-        _check_variable(variable)
-    return found
+        if not isinstance(variable, Assignable):
+            _check_variable(variable)
+    return flattened(found)
 
 
 def _gradient(gradient: TensorLike, variable: Variable) -> Tensor:

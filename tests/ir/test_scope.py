@@ -52,7 +52,7 @@ def test_devices_merge() -> None:
             assert no_op().device == "/job:worker/task:2/gpu:1"
         with device(None):
             assert no_op().device == ""
-    with device(lambda op: "/cpu:3" if op == "no_op" else ""):
+    with device(lambda op: "/cpu:3" if op.type == "no_op" else None):
         assert no_op().device == "/cpu:3"
     with pytest.raises(DeviceError), device("/tpu:0"):
         pass
