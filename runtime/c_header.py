@@ -144,10 +144,14 @@ def _dims_text(manifest: Manifest) -> str:
 
 
 def _size(manifest: Manifest, name: str) -> str:
-    port, axis = next(
-        (port, port.shape.index(name)) for port in manifest.inputs if name in port.shape
+    told = (
+        (dim, f"axis {axis} of {_comment(port.name)}")
+        for port in manifest.inputs
+        for axis, dim in enumerate(port.shape)
+        if re.search(rf"\b{re.escape(name)}\b", dim)
     )
-    return f"{name}: axis {axis} of {_comment(port.name)}"
+    dim, place = min(told, key=lambda found: found[0] != name)
+    return f"{name}: {place}" + ("" if dim == name else f" is {dim}")
 
 
 def _port_lines(title: str, ports: tuple[Port, ...]) -> str:

@@ -162,7 +162,7 @@ def _manifest(name: str, deployable: Deployable, builds: Sequence[_Build]) -> Ma
         inputs=tuple(map(_port, map(_name, graph.inputs), deployable.inputs)),
         outputs=tuple(_port(_name(t), t.type) for t in graph.outputs),
         variables=variables,
-        dims=tuple(program.symbols),
+        dims=program.symbols,
         rules=tuple(
             Rule(str(c.constraint.left), str(c.constraint.right), c.constraint.at_least, c.message)
             for c in program.checks

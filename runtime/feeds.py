@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.backends.loops.program import Check
-from graphc.ir.dims import evaluate, symbol_name, symbols_of
+from graphc.ir.dims import evaluate, solved, symbols_of
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import FeedError
 from graphc.ir.graph import Tensor
@@ -55,11 +55,8 @@ def sizes_of(
     Raises:
         FeedError: feeds that disagree about a size, or that break a rule of the graph.
     """
-    named: dict[str, int] = {}
-    for tensor, array in zip(feeds, arrays, strict=True):
-        for dim, size in zip(tensor.type.shape, array.shape, strict=True):
-            if (name := symbol_name(dim)) is not None:
-                named.setdefault(name, size)
+    pairs = zip(feeds, arrays, strict=True)
+    named = solved(p for t, array in pairs for p in zip(t.type.shape, array.shape, strict=True))
     for tensor, array in zip(feeds, arrays, strict=True):
         for axis, (dim, size) in enumerate(zip(tensor.type.shape, array.shape, strict=True)):
             if not symbols_of(dim) <= named.keys():

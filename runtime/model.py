@@ -144,7 +144,7 @@ def _interface(manifest: Manifest, feeds: Sequence[Tensor]) -> Program:
         kernels=(), storages=tuple(Storage("feed", t.type, t.node.name) for t in feeds),
         calls=(), commit=0, feeds=tuple(range(len(feeds))), fetches=(), checks=tuple(rules),
     )  # fmt: skip
-    if unknown := set(manifest.dims) - program.symbols.keys():
+    if unknown := set(manifest.dims).difference(program.symbols):
         raise ArtifactError(f"no input has the size {min(unknown)}")
     return program
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -188,6 +189,18 @@ def test_errors_in_data_name_the_line_and_change_nothing(network, rng, tmp_path)
     assert all(same_bits(model.variables[name], before[name]) for name in before)
     header = (tmp_path / "m/model.h").read_text()
     assert "1: sparse_softmax_cross_entropy" in header
+
+
+def test_an_input_may_be_computed_from_what_has_the_size(tmp_path):
+    x = gx.placeholder(gx.float32, ["n"], name="x")
+    twice = gx.concat([x, x], 0, name="twice")
+    with gx.Session() as session:
+        gx.compile(gx.reduce_mean(twice * twice), [twice], tmp_path / "m", session=session)
+    model = gx.load(tmp_path / "m")
+    assert model(np.float32([1, 2, 3, 4])) == 7.5
+    with pytest.raises(gx.FeedError, match=r"axis 0 is 3, but 2 \* n is 2 here"):
+        model(np.float32([1, 2, 3]))
+    assert re.search(r"n: axis 0 of twice\S* is 2 \* n\n", (tmp_path / "m/model.h").read_text())
 
 
 def test_a_folder_is_replaced_and_strangers_are_left_alone(network, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.backends.loops.ir import Const, Expr, Function, Op, Var
 from graphc.ir.compute import scalar
-from graphc.ir.dims import Dim, evaluate, symbol_name
+from graphc.ir.dims import Dim, evaluate, linear
 from graphc.ir.graph import Graph
 from graphc.ir.types import Constraint, TensorType
 
@@ -114,14 +114,10 @@ class Program:
         return tuple(i for i, s in enumerate(self.storages) if s.kind == "variable")
 
     @property
-    def symbols(self) -> dict[str, tuple[int, int]]:
-        """For each size that a feed names: the feed's position and the axis."""
-        found: dict[str, tuple[int, int]] = {}
-        for position, storage in enumerate(self.feeds):
-            for axis, dim in enumerate(self.storages[storage].type.shape):
-                if (name := symbol_name(dim)) is not None:
-                    found.setdefault(name, (position, axis))
-        return found
+    def symbols(self) -> tuple[str, ...]:
+        """The sizes that the shapes of feeds tell, in order."""
+        dims = (dim for slot in self.feeds for dim in self.storages[slot].type.shape)
+        return tuple(dict.fromkeys(found[0] for dim in dims if (found := linear(dim))))
 
 
 def evaluate_size(expr: Expr, sizes: Mapping[str, int]) -> int:

@@ -9,6 +9,7 @@ from graphc.backends.loops.program import Check
 from graphc.ir.dims import (
     Dim,
     Expression,
+    linear,
     provably_unequal,
     substitute,
     symbol_name,
@@ -81,7 +82,7 @@ def equal_symbols(constraints: Sequence[Constraint]) -> dict[str, Dim]:
 
 def _check_known(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
     """Refuse feeds from whose shapes the sizes of what is computed cannot be told."""
-    known = {symbol_name(dim) for fed in feeds for dim in fed.shape}
+    known = {found[0] for fed in feeds for dim in fed.shape if (found := linear(dim))}
     for node in order:
         for dim in (dim for type_ in node.types for dim in type_.shape):
             if isinstance(dim, Expression) and not symbols_of(dim) <= known:

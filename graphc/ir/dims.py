@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -180,11 +180,35 @@ def symbols_of(dim: Dim) -> frozenset[str]:
 
 def symbol_name(dim: Dim) -> str | None:
     """The name of a dimension that is one symbol and nothing else."""
-    if isinstance(dim, Expression) and len(dim.terms) == 1:
-        ((monomial, factor),) = dim.terms
-        if factor == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0].name
-    return None
+    found = linear(dim)
+    return found[0] if found is not None and found[1:] == (1, 0) else None
+
+
+def linear(dim: Dim) -> tuple[str, int, int] | None:
+    """``(name, factor, constant)`` of a dimension ``factor * name + constant``, factor positive."""
+    if isinstance(dim, int):
+        return None
+    terms = dict(dim.terms)
+    constant = terms.pop((), 0)
+    if len(terms) != 1:
+        return None
+    ((monomial, factor),) = terms.items()
+    if factor < 1 or len(monomial) != 1 or not isinstance(monomial[0], Symbol):
+        return None
+    return monomial[0].name, factor, constant
+
+
+def solved(dims: Iterable[tuple[Dim, int]]) -> dict[str, int]:
+    """What symbols are, where these dimensions have these sizes; the first that tells one counts.
+
+    A symbol alone is taken at its word, one in a linear expression only where it must be. Sizes
+    that contradict each other, or that no symbol makes, show when the dimensions are evaluated.
+    """
+    found: dict[str, int] = {}
+    parts = [(*parts, size) for dim, size in dims if (parts := linear(dim)) is not None]
+    for name, factor, constant, size in sorted(parts, key=lambda p: p[1:3] != (1, 0)):
+        found.setdefault(name, max(0, (size - constant) // factor))
+    return found
 
 
 def product(dims: Shape) -> Dim:

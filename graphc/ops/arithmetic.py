@@ -310,7 +310,7 @@ def truediv(a: TensorLike, b: TensorLike, name: str | None = None) -> Tensor:
 
 
 def floordiv(a: TensorLike, b: TensorLike, name: str | None = None) -> Tensor:
-    """``a // b`` as Python rounds it, broadcast; division by the integer 0 fails the step."""
+    """The floor of ``a / b``, broadcast; division by the integer 0 fails the step."""
     a, b = convert_all((a, b))
     if a.dtype.is_float and b.dtype.is_float:
         return emit("floor", emit("divide", a, b), name=name)

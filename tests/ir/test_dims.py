@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from graphc.ir.dims import (
     Expression,
     evaluate,
+    linear,
     product,
     provably_at_least,
     provably_unequal,
+    solved,
     substitute,
     symbol,
     symbols_of,
@@ -155,3 +157,13 @@ def test_numbers_stay_numbers() -> None:
     assert product(()) == 1
     assert product((2, n, 3)) == 6 * n
     assert isinstance(product((2, n)), Expression)
+
+
+def test_symbols_are_solved_for() -> None:
+    n, m = symbol("n"), symbol("m")
+    assert linear(3 * n + 2) == ("n", 3, 2)
+    for dim in (7, n + m, n * n, n // 2, -n, 4 - n):
+        assert linear(dim) is None
+    assert solved([(3 * n + 2, 11), (m, 4), (m, 5)]) == {"n": 3, "m": 4}
+    assert solved([(2 * n, 8), (n, 1)]) == {"n": 1}
+    assert solved([(2 * n, 7), (m + 3, 1)]) == {"n": 3, "m": 0}

@@ -231,3 +231,20 @@ def test_an_operation_runs_though_its_outputs_are_fed(sess):
     with gx.control_dependencies([x]):
         one = gx.constant(1.0)
     assert sess.run([x.op, one], {x: [1, 2, 3, 4]}) == [None, 1]
+
+
+def test_sizes_are_told_by_what_is_computed_from_them(sess):
+    """Where the only fed tensor has ``2 * n`` or ``n - 1`` rows, that says what ``n`` is."""
+    x = gx.placeholder(gx.float32, [None], name="x")
+    twice, rest = gx.concat([x, x], 0), x[1:]
+    assert sess.run(gx.reduce_mean(twice * twice), {twice: [1, 2, 3, 4]}) == 7.5
+    np.testing.assert_array_equal(sess.run(rest * 2.0, {rest: [5, 6]}), [10, 12])
+    both = sess.run([twice * 1.0, x * 2.0], {twice: [1, 2], x: [3]})
+    assert [part.tolist() for part in both] == [[1, 2], [6]]
+    with pytest.raises(gx.FeedError, match=r"axis 0 is 3, but 2 \* _1 is 2 here"):
+        sess.run(twice * 1.0, {twice: [1, 2, 3]})
+    with pytest.raises(gx.FeedError, match=r"axis 0 is 4, but 2 \* _1 is 6 here"):
+        sess.run([twice * 1.0, x], {twice: [1, 2, 3, 4], x: [1, 2, 3]})
+    padded = gx.pad(x, [[2, 1]])
+    with pytest.raises(gx.FeedError, match=r"axis 0 is 1, but _1 \+ 3 is 3 here"):
+        sess.run(padded * 1.0, {padded: [1]})
