@@ -11,13 +11,14 @@ from graphc.ir.target import Target
 
 @dataclass(frozen=True, slots=True)
 class PassRecord:
-    """One run of a pass: how long it took, and how many nodes went in and came out."""
+    """One run of a pass: how long it took, how many nodes went in and came out, what it noted."""
 
     name: str
     seconds: float
     before: int
     after: int
     changed: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class PassContext:
     """What passes read of the compilation they are part of.
 
     ``dump`` is a folder for the graph before and after each pass, made if it is missing.
-    ``records`` grows by one entry for each pass that ran; ``notes`` holds what a pass has to say
-    about its decisions, line by line, and is filled only if there is a folder to write it to.
+    ``records`` grows by one entry for each pass that ran; ``notes`` holds what the pass that runs
+    has to say about its decisions, line by line: what takes long to say, only if there is a folder
+    to write it to.
     """
 
     target: Target

@@ -19,7 +19,11 @@ class Fuse:
     becomes of it (softmax, normalisation); a reduction over other axes with its operand; a matrix
     product with the elementwise work on its result (``epilogues``); and all updates of variables
     (``updates``). Constants of one element become part of the code. Where a cheap value would be
-    stored for several groups, each computes it.
+    stored for several groups, each computes it. A group is on one device.
+
+    Graphs are fused before they are cut. Seen from one device, nodes may look independent that
+    wait for each other by way of another: two devices that fuse by themselves can each make a
+    group that waits for the other's.
 
     Needs: no control edges (``resolve_state``), and no node that nobody needs (``prune``). Leaves
     a graph without cycles, in which outputs and targets are what they were.

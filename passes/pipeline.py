@@ -23,16 +23,28 @@ from graphc.passes.prune import Prune
 from graphc.passes.resolve_state import ResolveState
 from graphc.passes.simplify import Simplify
 
-__all__ = ["Pass", "PassContext", "PassRecord", "default_pipeline", "run_pipeline", "timings_text"]
+__all__ = [
+    "Pass",
+    "PassContext",
+    "PassRecord",
+    "cluster_pipeline",
+    "default_pipeline",
+    "run_pipeline",
+    "timings_text",
+]
 
 DISABLE_VARIABLE = "GRAPHC_DISABLE_PASSES"
 DUMP_VARIABLE = "GRAPHC_DUMP"
-REQUIRED = frozenset({"resolve_state"})
-"""Passes without which no backend can take the graph."""
+_REASONS = {
+    "resolve_state": "it gives reads and assigns of variables their meaning, which no backend does",
+    "place": "it gives every node the device by which the graph is cut",
+}
+REQUIRED = frozenset(_REASONS)
+"""Passes without which nothing can be done with the graph."""
 
 
 def default_pipeline(target: Target) -> tuple[Pass, ...]:
-    """The passes for ``target``, in order.
+    """The passes for ``target`` in a session of one process, in order.
 
     Constants are folded twice, since simplification brings operands together. A GPU kernel is one
     launch of one nest of loops, and cuBLAS takes no epilogues of ours.
@@ -50,24 +62,14 @@ def default_pipeline(target: Target) -> tuple[Pass, ...]:
     )
 
 
-def front_pipeline(devices: tuple[str, ...], default: str) -> tuple[Pass, ...]:
-    """The passes of a master over a whole graph, before it is cut by device."""
-    return (
-        ResolveState(),
-        Prune(),
-        Place(devices, default),
-        FoldConstants(),
-        Simplify(),
-        FoldConstants(),
-        MergeCommon(),
-        Prune(),
-    )
+def cluster_pipeline(target: Target, place: Place) -> tuple[Pass, ...]:
+    """The passes over a graph that is to be cut by device (``partition``), in order.
 
-
-def back_pipeline(target: Target) -> tuple[Pass, ...]:
-    """The passes of a worker over its part."""
-    on_cpu = target.kind == "cpu"
-    return (Fuse(epilogues=on_cpu, updates=on_cpu),)
+    ``place`` comes before all that may drop the forward node of a gradient. Nothing is left to do
+    for the parts: they are not fused one by one, for the reason that ``Fuse`` gives.
+    """
+    first, second, *others = default_pipeline(target)
+    return (first, second, place, *others)
 
 
 def run_pipeline(
@@ -116,7 +118,8 @@ def _run(step: Pass, graph: Graph, context: PassContext, dump: _Dump | None) -> 
     start = time.perf_counter()
     result = step.run(graph, context)
     seconds = time.perf_counter() - start
-    record = PassRecord(step.name, seconds, len(graph), len(result), result is not graph)
+    changed, notes = result is not graph, tuple(context.notes)
+    record = PassRecord(step.name, seconds, len(graph), len(result), changed, notes)
     context.records.append(record)
     if dump:
         dump.write(step.name, result, record, context.notes)
@@ -163,10 +166,8 @@ def _disabled(disabled: frozenset[str], passes: Sequence[Pass]) -> frozenset[str
             + ", ".join(sorted(known))
         )
     if required := sorted(found & REQUIRED):
-        raise GraphError(
-            f"the pass {required[0]!r} cannot be switched off: it gives reads and assigns of "
-            "variables their meaning, which no backend does"
-        )
+        reason = _REASONS[required[0]]
+        raise GraphError(f"the pass {required[0]!r} cannot be switched off: {reason}")
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from graphc.ir.dims import provably_at_least
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.op import OPS
 from graphc.passes.context import PassContext
@@ -28,8 +29,9 @@ _STEPS = 32
 class Simplify:
     """Applies ``RULES`` until none applies, operands first.
 
-    No rule changes a bit of any result, or lets a step succeed that would fail. Nodes that are
-    not needed any more are left for ``prune``.
+    No rule changes a bit of any result, or lets a step succeed that would fail. Nor does a device
+    come to read a tensor of another one, unless this is smaller than what was made of it and
+    read. Nodes that are not needed any more are left for ``prune``.
     """
 
     name: str = "simplify"
@@ -57,7 +59,7 @@ class _Rewriting:
                 self.rebuild.replace(node, inputs[:kept])
                 return
         found = self._rewritten(node)
-        if found is None:
+        if found is None or self._carries_more(node, found):
             self.rebuild.keep(node)
         else:
             self.rebuild.replace(node, [_made(found, self.rebuild, node)])
@@ -91,11 +93,32 @@ class _Rewriting:
                 return found.result
         return arrangement.narrow(x) if OPS[x.op].elementwise else None
 
+    def _carries_more(self, node: Node, found: Operand) -> bool:
+        """Whether ``found`` takes more from other devices than ``node``."""
+        given = {self.rebuild[t] for t in node.inputs}
+        new = {t for t in _tensors(found) if t.device != node.device} - given
+        return any(not any(_is_smaller(t, whole) for whole in given) for t in new)
+
     def _can_drop(self, operand: Operand) -> bool:
         """Whether the step cannot fail because of ``operand``."""
         if isinstance(operand, Application):
             return operand.op == "constant"
         return self.guards.can_be_dropped(operand)
+
+
+def _tensors(found: Operand) -> Iterator[Tensor]:
+    """The tensors that nested applications take."""
+    if isinstance(found, Application):
+        for operand in found.inputs:
+            yield from _tensors(operand)
+    else:
+        yield found
+
+
+def _is_smaller(part: Tensor, whole: Tensor) -> bool:
+    """Whether ``whole`` is made of ``part``, and takes more bytes."""
+    grows = provably_at_least(whole.type.bytes - part.type.bytes, 1)
+    return part in whole.node.inputs and grows
 
 
 def _made(found: Operand, rebuild: Rebuild, like: Node, part: str = "") -> Tensor:

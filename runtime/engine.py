@@ -17,7 +17,7 @@ from graphc.backends.cpu.compiling import Compiling
 from graphc.backends.cpu.executable import Binding, Executable
 from graphc.backends.loops.instructions import Instruction, instructions_of
 from graphc.backends.loops.program import Call, Transfer
-from graphc.compiler import CompileOptions, compile_part
+from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.memory import BINDINGS, check_memory
 from graphc.runtime.part import Part
@@ -42,10 +42,9 @@ class Engine:
             StateError: a variable exists with another dtype or shape.
         """
         cache = default_cache()
-        options = CompileOptions(disabled_passes=part.disabled_passes)
         with Compiling(self.target) as compiling:
             started = partial(cache.start, compiling=compiling)
-            program = compile_part(part.graph, self.target, options, started, apart=part.once)
+            program = compile_part(part.graph, self.target, started, apart=part.once)
             kernels = cache.get(program.kernels, self.target, compiling=compiling)
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}

@@ -32,7 +32,6 @@ class Register:
     """It initialises: variables that have a value keep it."""
     agree: bool
     """Variables are written only when the client says that all tasks have computed."""
-    disabled_passes: tuple[str, ...]
     constants: bytes
     """The graph's large constants, in safetensors."""
 

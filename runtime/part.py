@@ -36,7 +36,6 @@ class Part:
     """It initialises: variables that have a value keep it."""
     agree: bool = False
     """Variables are written only when the client says that all tasks have computed."""
-    disabled_passes: frozenset[str] = frozenset()
 
     def message(self, session: int, program: int) -> Register:
         """This part as a message to its task."""
@@ -52,7 +51,6 @@ class Part:
             tuple(route.peer for route in self.routes.values()),
             self.once,
             self.agree,
-            tuple(sorted(self.disabled_passes)),
             _packed(constants),
         )
 
@@ -73,7 +71,6 @@ def part_of(message: Register) -> Part:
         routes,
         message.once,
         message.agree,
-        frozenset(message.disabled_passes),
     )
 
 

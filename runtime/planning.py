@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from graphc.backends.loops.program import Check
 from graphc.compiler import CompileOptions, Extract, extract
-from graphc.ir.device import Device
 from graphc.ir.dims import symbols_of
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.target import Target
@@ -19,7 +18,8 @@ from graphc.ops.state import is_assign
 from graphc.passes.context import PassContext
 from graphc.passes.guards import Guards
 from graphc.passes.partition import partition
-from graphc.passes.pipeline import front_pipeline, run_pipeline
+from graphc.passes.pipeline import cluster_pipeline, run_pipeline
+from graphc.passes.place import Place
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.part import Part, Route
 
@@ -67,14 +67,7 @@ def make_plan(
     symbols = _symbols(signature[2])
     agree = needs_agreement(graph)
     parts = {
-        rank: Part(
-            part,
-            symbols,
-            _routes(part, numbers, ranks),
-            once,
-            agree,
-            options.disabled_passes,
-        )
+        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree)
         for rank, part in graphs.items()
     }
     return Plan(tuple(signature[2]), extracted.checks, symbols, parts, len(numbers), agree)
@@ -117,9 +110,8 @@ def _optimized(
     options: CompileOptions,
 ) -> Graph:
     context = PassContext(target=target, dump=options.dump)
-    passes = front_pipeline(tuple(devices), default)
-    known = options.disabled_passes & {step.name for step in passes}
-    return run_pipeline(extracted.graph, context, known, options.verify, passes)
+    passes = cluster_pipeline(target, Place(tuple(devices), default))
+    return run_pipeline(extracted.graph, context, options.disabled_passes, options.verify, passes)
 
 
 def _edge_numbers(graphs: Mapping[int, Graph]) -> dict[str, int]:
@@ -140,9 +132,3 @@ def _routes(graph: Graph, numbers: Mapping[str, int], ranks: Mapping[str, int]) 
 
 def _symbols(feeds: Sequence[Tensor]) -> tuple[str, ...]:
     return tuple(sorted({s for fed in feeds for dim in fed.shape for s in symbols_of(dim)}))
-
-
-def task_name(device: str) -> str:
-    """The task of a device, as errors name it."""
-    parsed = Device.parse(device)
-    return str(Device(parsed.job, parsed.task))

@@ -18,7 +18,7 @@ from graphc.ir.compute.kernel import Kernel
 from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph
 from graphc.ir.target import Target
-from graphc.passes.pipeline import PassContext, back_pipeline, run_pipeline
+from graphc.passes.pipeline import PassContext, run_pipeline
 
 __all__ = ["CompileOptions", "Extract", "compile_graph", "compile_part", "extract", "freeze"]
 
@@ -63,22 +63,17 @@ def compile_graph(
 def compile_part(
     graph: Graph,
     target: Target,
-    options: CompileOptions,
     scheduled: Callable[[Function], None] | None = None,
     *,
     apart: bool = False,
 ) -> Program:
-    """The program of one device: ``graph`` is what ``partition`` left to it.
+    """The program of one device, of the part of an optimised graph that ``partition`` gave it.
 
     ``apart``: each variable is written by a call that writes nothing else.
 
     Raises:
         CompileError: as ``compile_graph``.
     """
-    passes = back_pipeline(target)
-    disabled = options.disabled_passes & {step.name for step in passes}
-    context = PassContext(target=target, dump=options.dump)
-    graph = run_pipeline(graph, context, disabled, options.verify, passes)
     return finish(_lowered(graph, target, scheduled), graph, (), apart=apart)
 
 

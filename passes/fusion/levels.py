@@ -1,8 +1,8 @@
 """Where values have to be in memory, whatever the groups will be.
 
-Two nodes can only be one kernel if no path between them leads through a third kernel. ``height``
-counts such borders from the inputs, ``level`` from the outputs; both are lower bounds that follow
-from the ops alone.
+Two nodes can only be one kernel if no path between them leads through a third kernel. What comes
+from another device is such a border. ``height`` counts these from the inputs, ``level`` from the
+outputs; both are lower bounds that follow from the ops and devices alone.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Levels:
     def _set_height(self, n: int, epilogues: bool) -> None:
         facts = self.facts
         role, operands = facts.role[n], facts.operands[n]
-        height = self._height
+        height, device = self._height, facts.nodes[n].device
         if role is Role.POINTWISE:
             if operands:
-                height[n] = max([height[o] for o in operands])
+                height[n] = max([height[o] + (facts.nodes[o].device != device) for o in operands])
             self._set_origins(n, epilogues)
         elif role in _ROWS:
             height[n] = max([height[o] + (self.root[o] is not None) for o in operands])
@@ -107,9 +107,14 @@ class Levels:
         found = 0
         for consumer, _ in facts.uses[n]:
             after = facts.role[consumer]
-            joins = role in _FUSIBLE and (
-                after is Role.POINTWISE
-                or (after in _ROWS and role is Role.POINTWISE and self.root[n] is None)
+            here = facts.nodes[consumer].device == facts.nodes[n].device
+            joins = (
+                here
+                and role in _FUSIBLE
+                and (
+                    after is Role.POINTWISE
+                    or (after in _ROWS and role is Role.POINTWISE and self.root[n] is None)
+                )
             )
             found = max(found, level[consumer] + (not joins))
         level[n] = found

@@ -47,7 +47,7 @@ class Place(IntEnum):
     OTHER = auto()
     """Repeated in another way."""
     FAR = auto()
-    """At places that the op decides."""
+    """At places that the op decides, or on another device."""
 
 
 _ROLES: Mapping[str, Role] = {
@@ -95,6 +95,8 @@ class Facts:
     def place(self, consumer: int, position: int) -> Place:
         """Where ``consumer`` reads its operand ``position``."""
         role, node = self.role[consumer], self.nodes[consumer]
+        if node.inputs[position].node.device != node.device:
+            return Place.FAR
         if role is Role.POINTWISE:
             return _pointwise_place(node, position)
         if role is Role.REDUCTION:

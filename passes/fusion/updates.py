@@ -70,11 +70,11 @@ def _readers(facts: Facts, n: int, found: dict[int, _Part]) -> list[_Part] | Non
     """The parts that take ``n``, at its own place; None if anybody else does."""
     readers: dict[int, _Part] = {}
     for consumer, position in facts.uses[n]:
+        if facts.nodes[consumer].device != facts.nodes[n].device:
+            return None
         if facts.nodes[consumer].op.name == "assign":
             continue
-        if consumer not in found or facts.nodes[consumer].device != facts.nodes[n].device:
-            return None
-        if facts.place(consumer, position) is not Place.SAME:
+        if consumer not in found or facts.place(consumer, position) is not Place.SAME:
             return None
         part = found[consumer].current()
         readers[id(part)] = part

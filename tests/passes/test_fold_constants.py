@@ -24,6 +24,15 @@ def test_exact_ops_are_computed() -> None:
     becomes(before, after, FoldConstants(), Prune())
 
 
+def test_a_constant_is_where_it_was_computed() -> None:
+    here, away = ' on "/job:ps/task:0/cpu:0"', ' on "/job:worker/task:1/cpu:0"'
+    before = text(C + away, f"%d: f32[2] = negative(%c){here}", "outputs %d")
+    after = text(
+        f"%d: f32[2] = constant() {{value: array(f32[2], [-1.5, 0.0])}}{here}", "outputs %d"
+    )
+    becomes(before, after, FoldConstants(), Prune())
+
+
 def test_every_output_of_a_node_is_folded() -> None:
     before = text(
         C,

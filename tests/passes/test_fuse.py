@@ -158,6 +158,25 @@ def test_devices_are_not_mixed() -> None:
     assert kernels(compiled([b], feeds=[h])) == ["tanh", "exp"]
 
 
+def test_what_another_device_made_is_an_operand_like_any_other() -> None:
+    h, w, b = x(4, 3), x(3, 5, name="w"), x(5, name="b")
+    with gx.device("/cpu:0"):
+        product = h @ w
+    with gx.device("/cpu:1"):
+        y = gx.softmax(gx.tanh(product + b))
+    assert kernels(compiled([y], feeds=[h, w, b])) == ["matmul", "add tanh softmax"]
+
+
+def test_what_becomes_of_variables_elsewhere_is_no_update() -> None:
+    """It is computed before the step commits, to be sent to where the variables are."""
+    with gx.device("/cpu:0"):
+        v, w = (gx.Variable(np.ones(n, np.float32)) for n in (3, 4))
+    with gx.device("/cpu:1"):
+        values = [gx.square(v) + v, gx.square(w) + w]
+    updates = [v.assign(values[0]).node, w.assign(values[1]).node]
+    assert kernels(compiled([], targets=updates)) == 2 * ["square add"]
+
+
 def test_control_edges_keep_a_node_alone() -> None:
     stays(
         text(

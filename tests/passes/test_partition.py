@@ -11,7 +11,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.text import print_graph
 from graphc.passes.context import PassContext
+from graphc.passes.fuse import Fuse
 from graphc.passes.partition import find_transfers, partition
+from graphc.passes.pipeline import cluster_pipeline
 from graphc.passes.place import Place
 from graphc.passes.prune import Prune
 from graphc.passes.resolve_state import ResolveState
@@ -21,12 +23,14 @@ from tests.passes.partitions import (
     DEVICES,
     check_partitions,
     graph_of,
+    in_turn,
     part_text,
     run_parts,
 )
 from tests.passes.random_programs import random_program
 from tests.passes.running import CPU, assert_same_bits, outcome
 
+PLACE = Place(tuple(DEVICES.values()), CLIENT)
 X = "%A1: f32[3] = placeholder() {dtype: f32, shape: [3]}"
 
 
@@ -268,7 +272,27 @@ def scattered(graph: Graph, rng: random.Random) -> Graph:
     new.inputs = tuple(tensors[t] for t in graph.inputs)
     new.outputs = tuple(tensors[t] for t in graph.outputs)
     new.targets = tuple(nodes[n] for n in graph.targets)
-    return Place(tuple(DEVICES.values()), CLIENT).run(new, PassContext(CPU))
+    return PLACE.run(new, PassContext(CPU))
+
+
+def test_parts_that_are_fused_one_by_one_may_wait_for_each_other() -> None:
+    """A2 and A3, and B1 and B2, look independent to their own devices, and like one kernel."""
+    graph = graph_of(
+        X,
+        "%A2: f32[3] = exp(%A1)",
+        "%B1: f32[3] = multiply(%A1, %A2)",
+        "%B2: f32[3] = tanh(%A1)",
+        "%A3: f32[3] = multiply(%A1, %B2)",
+        "%C1: f32[3] = add(%A3, %B1)",
+        "inputs %A1",
+        "targets %C1",
+    )
+    fuse, context = Fuse(), PassContext(CPU)
+    parts = {d: fuse.run(part, context) for d, part in partition(graph, CLIENT).items()}
+    assert [n.op.name for p in parts.values() for n in p.nodes].count("fused") == 2
+    assert sum(1 for _ in in_turn(parts)) < sum(len(part) for part in parts.values())
+    fused = fuse.run(graph, context)
+    check_partitions(fused, partition(fused, CLIENT))
 
 
 @pytest.mark.random_cases(quick=60, soak=2000)
@@ -284,7 +308,7 @@ def test_parts_of_random_graphs_are_the_graph(case_seed: int) -> None:
 
 @pytest.mark.random_cases(quick=80, soak=3000)
 def test_parts_of_random_programs_compute_the_same_bits(case_seed: int) -> None:
-    """With variables, which are read on other devices, and assigned what was made there."""
+    """Behind every pass; with variables that are read on other devices, and assigned from there."""
     program = random_program(case_seed)
     feeds, values = list(program.feeds), list(program.feeds.values())
     graph = extract(program.fetches, program.targets, feeds).graph
@@ -294,8 +318,14 @@ def test_parts_of_random_programs_compute_the_same_bits(case_seed: int) -> None:
     except StateError:
         return
     wanted = outcome(graph, values, program.variables)
-    placed = scattered(graph, random.Random(case_seed))
-    assert_same_bits(outcome(placed, values, program.variables), wanted)
-    parts = partition(placed, CLIENT)
-    check_partitions(placed, parts)
-    assert_same_bits(run_parts(parts, values, program.variables), wanted)
+    graph = scattered(graph, random.Random(case_seed))
+    for step in (None, *cluster_pipeline(CPU, PLACE)[3:]):
+        graph = graph if step is None else step.run(graph, PassContext(CPU))
+        assert_same_bits(outcome(graph, values, program.variables), wanted)
+        parts = partition(graph, CLIENT)
+        check_partitions(graph, parts)
+        assert_same_bits(run_parts(parts, values, program.variables), wanted)
+    for node in graph.nodes:
+        if node.op.name == "fused":
+            inside = {n.device for n in node.attrs["body"].nodes if n.inputs}
+            assert inside == {node.device}

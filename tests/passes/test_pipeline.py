@@ -11,8 +11,15 @@ from graphc.ir.errors import GraphError, VerifyError
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.target import Target
+from graphc.ir.text import print_graph
 from graphc.passes.context import PassContext
-from graphc.passes.pipeline import default_pipeline, run_pipeline, timings_text
+from graphc.passes.pipeline import (
+    cluster_pipeline,
+    default_pipeline,
+    run_pipeline,
+    timings_text,
+)
+from graphc.passes.place import Place
 from tests.passes.running import CPU
 
 NAMES = [step.name for step in default_pipeline(CPU)]
@@ -123,6 +130,37 @@ def test_verification_can_be_left_out(graph: Graph) -> None:
 def test_gpus_get_neither_epilogues_nor_updates() -> None:
     (fuse,) = [step for step in default_pipeline(Target("gpu", "sm_90")) if step.name == "fuse"]
     assert (fuse.epilogues, fuse.updates) == (False, False)
+
+
+class TestCluster:
+    """The passes over a graph that is to be cut."""
+
+    ONLY = "/job:worker/task:0/cpu:0"
+
+    def test_passes_are_the_local_ones_and_placement(self) -> None:
+        names = [step.name for step in cluster_pipeline(CPU, Place((self.ONLY,), self.ONLY))]
+        assert names == [*NAMES[:2], "place", *NAMES[2:]]
+
+    def test_one_device_gets_the_graph_of_a_local_session(self, graph: Graph) -> None:
+        steps = cluster_pipeline(CPU, Place((self.ONLY,), self.ONLY))
+        found = print_graph(run_pipeline(graph, context(), passes=steps))
+        wanted = print_graph(run_pipeline(graph, context()))
+        assert "fused" in wanted
+        assert found.replace(f' on "{self.ONLY}"', "") == wanted
+
+    def test_what_a_pass_noted_is_recorded(self) -> None:
+        with gx.device("/gpu:0"):
+            y = gx.tanh(gx.placeholder(gx.float32, [2], name="p"), name="y")
+        seen = context()
+        steps = cluster_pipeline(CPU, Place((self.ONLY,), self.ONLY, soft=True))
+        run_pipeline(extract([y], [], [y.node.inputs[0]]).graph, seen, passes=steps)
+        (notes,) = [record.notes for record in seen.records if record.name == "place"]
+        assert notes == (f"y: there is no /gpu:0, it runs on {self.ONLY}",)
+
+    def test_placement_cannot_be_switched_off(self, graph: Graph) -> None:
+        steps = cluster_pipeline(CPU, Place((self.ONLY,), self.ONLY))
+        with pytest.raises(GraphError, match="'place' cannot be switched off"):
+            run_pipeline(graph, context(), frozenset({"place"}), passes=steps)
 
 
 def test_garbage_collection_goes_on_afterwards(graph: Graph) -> None:

@@ -29,6 +29,21 @@ def test_update_becomes_arithmetic_and_assign() -> None:
     becomes(before, after, ResolveState())
 
 
+def test_what_an_update_becomes_stays_on_its_device() -> None:
+    here, away = ' on "/job:ps/task:0/cpu:0"', ' on "/job:worker/task:1/cpu:0"'
+    before = text(
+        X + away, V + here, f"%a: f32[3] = assign_sub(%v, %x){here}", "inputs %x", "targets %a"
+    )
+    after = text(
+        X + away, V + here,
+        f"%a/read: f32[3] = read_variable(%v){here}",
+        f"%a/value: f32[3] = subtract(%a/read, %x){here}",
+        f"%a: f32[3] = assign(%v, %a/value) {ASSIGN}{here}",
+        "inputs %x", "targets %a",
+    )  # fmt: skip
+    becomes(before, after, ResolveState())
+
+
 def test_a_read_behind_an_assign_sees_what_was_assigned() -> None:
     before = text(
         X, V,

@@ -3,7 +3,7 @@
 import pytest
 
 from graphc.ir.parse import parse_graph
-from graphc.ir.text import node_text
+from graphc.ir.text import node_text, print_graph
 from graphc.passes.prune import Prune
 from graphc.passes.simplify import RULES, Simplify
 from tests.passes.running import rewritten, stays, text
@@ -226,6 +226,42 @@ def test_provenance_is_inherited() -> None:
     for name in ("y", "y/1"):
         node = found.node(name)
         assert (node.device, str(node.source), node.forward) == ("/cpu:0", "train.py:3", "loss")
+
+
+HERE, AWAY = (f'on "/job:worker/task:{i}/cpu:0"' for i in (0, 1))
+CARRIED = {
+    "what is as large": (
+        [f"%n: f32[3, 2] = transpose(%x) {{perm: [1, 0]}} {AWAY}",
+         f"%y: f32[3, 3] = matmul(%n, %z) {{transpose_a: false, transpose_b: false}} {HERE}"],
+        False,
+    ),
+    "what is repeated": (
+        [f"%n: f32[2, 3] = broadcast_to(%b) {{shape: [2, 3]}} {AWAY}", f"{Y}add(%n, %n) {HERE}"],
+        True,
+    ),
+    "what is wider": (
+        [f"%n: f32[2, 3] = cast(%d) {{dtype: f32}} {AWAY}",
+         f"%y: f64[2, 3] = cast(%n) {{dtype: f64}} {HERE}"],
+        False,
+    ),
+    "what comes anyway": ([f"{Y}identity(%x) {HERE}"], True),
+    "what lies here": (
+        [f"%n: f32[2, 3] = negative(%x) {HERE}", f"{Y}negative(%n) {HERE}"], True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_no_device_comes_to_read_more_of_another(name: str) -> None:
+    """Of two nodes the second is rewritten only if its device does not have to be sent more."""
+    nodes, is_rewritten = CARRIED[name]
+    sources = [f"{line} {AWAY}" for line in SOURCES]
+    sources.append(f"%d: f64[2, 3] = placeholder() {{dtype: f64, shape: [2, 3]}} {AWAY}")
+    if name == "what lies here":
+        sources = [line.replace(AWAY, HERE) for line in sources]
+    graph = parse_graph(text(*sources, *nodes, "outputs %y"))
+    found = rewritten(Simplify(), graph)
+    assert (print_graph(found) != print_graph(graph)) is is_rewritten
 
 
 def test_no_rule_is_for_an_op_that_does_not_exist() -> None:
