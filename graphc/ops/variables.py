@@ -228,7 +228,8 @@ def _known(
 def _handle(name: str, value: Tensor, shape: Shape | None) -> Tensor:
     """A ``variable`` node of exactly this name for values like ``value``."""
     if shape is not None and shape != value.shape:
-        message = f"variable {name!r} of shape {list(shape)} has an initial value of {value.type}"
+        own = f"variable {name!r} of shape {list(shape)}"
+        message = f"{own} has an initial value of {list(value.shape)}"
         raise ShapeError(located(message, user_source()))
     if not value.type.is_static:
         message = f"variable {name!r} needs an initial value of known sizes, not {value.type}"

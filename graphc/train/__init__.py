@@ -10,6 +10,14 @@ from graphc.train.device_setter import (
     byte_size_load_fn,
     replica_device_setter,
 )
+from graphc.train.monitored import (
+    MonitoredTrainingSession,
+    SessionRunArgs,
+    SessionRunContext,
+    SessionRunHook,
+    SessionRunValues,
+    StopAtStepHook,
+)
 from graphc.train.optimizers import (
     AdamOptimizer,
     GradientDescentOptimizer,
@@ -40,8 +48,14 @@ __all__ = [
     "GradientDescentOptimizer",
     "GreedyLoadBalancingStrategy",
     "MomentumOptimizer",
+    "MonitoredTrainingSession",
     "Optimizer",
     "Server",
+    "SessionRunArgs",
+    "SessionRunContext",
+    "SessionRunHook",
+    "SessionRunValues",
+    "StopAtStepHook",
     "byte_size_load_fn",
     "create_global_step",
     "get_global_step",
