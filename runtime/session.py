@@ -45,8 +45,9 @@ class Programs(Protocol):
 class Session:
     """Runs parts of a graph; holds the values of its variables until it is closed.
 
-    Each combination of fetches and feeds is compiled once. As a context manager it makes its
-    graph the default graph and closes itself.
+    Each combination of fetches and feeds is compiled once. Several threads may run steps; those
+    that use variables take place one after the other. As a context manager it makes its graph the
+    default graph and closes itself.
 
     Args:
         target: the server to run on; the empty string is this process.
