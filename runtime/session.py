@@ -74,12 +74,9 @@ class Session:
         parsed = self._parse(fetches)
         if feed_dict is not None and not isinstance(feed_dict, Mapping):
             raise FeedError(f"feeds are a dict of values by tensor, not {type(feed_dict).__name__}")
-        feeds = [(self._feed(key), value) for key, value in (feed_dict or {}).items()]
-        tensors = tuple([tensor for tensor, _ in feeds])
-        if len(set(tensors)) != len(tensors):
-            raise FeedError("a tensor is fed twice, under two names")
-        executor = self._executor(parsed, tensors)
-        values = executor.run([value for _, value in feeds])
+        feeds = feed_dict or {}
+        executor = self._executor(parsed, self._feeds(tuple(feeds)))
+        values = executor.run(list(feeds.values()))
         self._store.initialized |= executor.writes
         return parsed.build([value if value.shape else value[()] for value in values])
 
@@ -90,7 +87,7 @@ class Session:
             FetchError, FeedError: as ``run``.
         """
         parsed = self._parse(fetches)
-        executor = self._executor(parsed, tuple(self._feed(key) for key in feed_list))
+        executor = self._executor(parsed, self._feeds(feed_list))
         run, build, count = executor.run, parsed.build, len(executor.feeds)
 
         def call(*values: Any) -> Any:
@@ -129,7 +126,7 @@ class Session:
         Raises:
             FetchError, FeedError: as ``run``.
         """
-        return self._parse(fetches), tuple(self._feed(key) for key in feed_list)
+        return self._parse(fetches), self._feeds(feed_list)
 
     def values_of(self, graph: Graph) -> dict[str, Any]:
         """The values of the variables that a part of this session's graph uses, not copied."""
@@ -142,7 +139,7 @@ class Session:
 
     def executor(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Executor:
         """The compiled program for these fetches and feeds, for reports."""
-        return self._executor(self._parse(fetches), tuple(self._feed(key) for key in feed_list))
+        return self._executor(self._parse(fetches), self._feeds(feed_list))
 
     def _parse(self, fetches: Any) -> Fetches:
         if self._closed:
@@ -152,6 +149,14 @@ class Session:
         if fetches not in self._parsed:
             self._parsed[fetches] = parse_fetches(fetches, self.graph)
         return self._parsed[fetches]
+
+    def _feeds(self, keys: Sequence[Any]) -> tuple[Tensor, ...]:
+        if not isinstance(keys, Sequence) or isinstance(keys, str):
+            raise FeedError(f"what is fed is a list of tensors, not {type(keys).__name__}")
+        tensors = tuple([self._feed(key) for key in keys])
+        if len(set(tensors)) != len(tensors):
+            raise FeedError("a tensor is fed twice, under two names")
+        return tensors
 
     def _feed(self, key: Any) -> Tensor:
         if type(key) is Tensor:

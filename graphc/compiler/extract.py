@@ -78,10 +78,9 @@ def equal_symbols(constraints: Sequence[Constraint]) -> dict[str, Dim]:
 def _check_known(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
     """Refuse feeds from whose shapes the sizes of what is computed cannot be told."""
     known = {symbol_name(dim) for fed in feeds for dim in fed.shape}
-    for node in order:
-        if node.op.name == "placeholder":
-            continue
-        for dim in (dim for type_ in node.types for dim in type_.shape):
+    computed = [(n, t.shape) for n in order if n.op.name != "placeholder" for t in n.types]
+    for node, shape in computed + [(fed.node, fed.shape) for fed in feeds]:
+        for dim in shape:
             if isinstance(dim, Expression) and not symbols_of(dim) <= known:
                 unknown = ", ".join(sorted(symbols_of(dim) - known))
                 what = f"the size {unknown} cannot be told from the shapes of what is fed"
