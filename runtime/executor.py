@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.backends.loops.program import Program
-from graphc.ir.errors import GraphcError
 from graphc.ir.graph import Tensor
 from graphc.ir.target import Target
 from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.memory import check_storages
 from graphc.runtime.state import VariableStore
 
 Array = npt.NDArray[Any]
-LARGEST_BYTES = 2**44
-"""More than this (16 TiB) no machine lends to one tensor."""
 BINDINGS = 16
 """For so many combinations of shapes an executor keeps arenas; the oldest goes first."""
 
@@ -74,18 +72,8 @@ class Executor:
         for tensor, array in zip(self.feeds, arrays, strict=True):
             prepare(tensor, array)
         sizes = sizes_of(self.program, self.feeds, arrays)
-        self._check_memory(sizes)
+        check_storages(self.program, sizes)
         return Binding(self._executable, sizes, self.variables)
-
-    def _check_memory(self, sizes: Mapping[str, int]) -> None:
-        """Refuse what no machine holds, before NumPy or the system do in words of their own."""
-        for storage in self.program.storages:
-            size = storage.bytes(sizes)
-            if size > LARGEST_BYTES:
-                raise GraphcError(
-                    f"the step needs more memory than there is: {storage.type} alone takes "
-                    f"{size:,} bytes; feed fewer rows at a time, or check the shapes"
-                )
 
 
 def _variables(program: Program) -> tuple[frozenset[str], frozenset[str]]:

@@ -1,0 +1,35 @@
+"""What no machine lends is refused here, before NumPy or the system do in words of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.backends.loops.program import Program
+from graphc.ir.errors import GraphcError
+
+LARGEST_BYTES = 2**44
+"""More than this (16 TiB) no machine lends to one tensor."""
+
+
+def check_storages(program: Program, sizes: Mapping[str, int]) -> None:
+    """Refuse sizes for which a tensor takes more memory than there is.
+
+    Raises:
+        GraphcError: with the tensor's type and its bytes.
+    """
+    for storage in program.storages:
+        check_bytes(storage.bytes(sizes), storage.type)
+
+
+def check_bytes(size: int, what: object) -> int:
+    """``size``, if it is that of something that can be in memory.
+
+    Raises:
+        GraphcError: it is too large, or what overflowed is negative.
+    """
+    if 0 <= size <= LARGEST_BYTES:
+        return size
+    raise GraphcError(
+        f"the step needs more memory than there is: {what} alone takes {size:,} bytes; feed "
+        "fewer rows at a time, or check the shapes"
+    )
