@@ -164,4 +164,8 @@ def _port_lines(title: str, ports: tuple[Port, ...]) -> str:
 
 
 def _comment(text: str) -> str:
-    return text.replace("*/", "* /").replace("\n", "\n        ")
+    """Text as part of a comment: it ends none, begins none, and its lines are lines."""
+    for sign in ("*/", "/*", "??/"):  # the last is a backslash to C, which would join lines
+        text = text.replace(sign, f"{sign[:-1]} {sign[-1]}")
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return shown.replace("\n", "\n        ")

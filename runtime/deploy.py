@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphc.artifact import Manifest, Port, Rule, TargetFiles, write_artifact
+from graphc.artifact import (
+    Manifest,
+    Port,
+    Rule,
+    TargetFiles,
+    check_structure,
+    is_c_name,
+    write_artifact,
+)
 from graphc.backends.loops.program import Program
 from graphc.compiler import CompileOptions, Extract, compile_graph, freeze
 from graphc.ir.errors import ArtifactError
@@ -28,6 +35,9 @@ from graphc.runtime.session import Session
 
 if TYPE_CHECKING:
     from graphc.ir.target import Target
+
+POOL = "pool"
+"""What the object of the thread pool is called, beside the program's."""
 
 
 def compile(  # noqa: A001, gx.compile
@@ -57,7 +67,8 @@ def compile(  # noqa: A001, gx.compile
     Raises:
         FetchError, FeedError: as ``Session.run``.
         CompileError: a target that is not known.
-        ArtifactError: a name that is none in C, or a place that cannot be written.
+        ArtifactError: a name that is none in C, fetches in a dict whose keys cannot be written, or
+            a place that cannot be written.
     """
     deployable = from_session(session or Session(), fetches, feed_list)
     return deploy(
@@ -80,10 +91,7 @@ def deploy(
     Raises:
         CompileError, ArtifactError: as ``compile``.
     """
-    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
-        raise ArtifactError(f"{name!r} is no name of C functions: letters, digits, underscores")
-    if not targets:
-        raise ArtifactError("an artifact needs a target: host, x86-64-v3, aarch64, ...")
+    _check_arguments(deployable, name, targets)
     extracted = deployable.extracted
     if freeze_variables:
         extracted = freeze(extracted, deployable.values)
@@ -94,6 +102,19 @@ def deploy(
     header = header_text(manifest, {b.entry.name: b.constant_bytes for b in builds})
     files[f"{name}.h"] = header.encode()
     return write_artifact(Path(path), manifest, files)
+
+
+def _check_arguments(deployable: Deployable, name: str, targets: Sequence[str]) -> None:
+    if not is_c_name(name):
+        raise ArtifactError(f"{name!r} is no name of C functions: letters, digits, underscores")
+    if name == POOL:
+        raise ArtifactError(f"every artifact has a {POOL}, its threads: choose another name")
+    if not targets:
+        raise ArtifactError("an artifact needs a target: host, x86-64-v3, aarch64, ...")
+    try:
+        check_structure(deployable.structure, len(deployable.graph.outputs))
+    except ValueError as error:
+        raise ArtifactError(f"the fetches cannot be kept in an artifact: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -117,7 +138,7 @@ class _Build:
         files = _target_files(program, name, label, target)
         entry = TargetFiles(
             name=label, triple=target.triple, cpu=target.cpu, features=target.features,
-            object=f"{name}-{label}.o", pool=f"pool-{label}.o",
+            object=f"{name}-{label}.o", pool=f"{POOL}-{label}.o",
             constants=f"constants-{label}.bin",
             library=library if (library := f"lib{name}-{label}.so") in files else None,
         )  # fmt: skip
@@ -132,7 +153,7 @@ def _target_files(program: Program, name: str, label: str, target: Target) -> di
     pool = objects.pool_object(target)
     files = {
         f"{name}-{label}.o": code,
-        f"pool-{label}.o": pool,
+        f"{POOL}-{label}.o": pool,
         f"constants-{label}.bin": constant_region(program).tobytes(),
     }
     library = objects.link_library([code, pool], target)

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.artifact import Artifact
-from graphc.backends.loops.program import Check
 from graphc.compiler import Extract, extract
-from graphc.ir.errors import ArtifactError, StateError
+from graphc.ir.errors import ArtifactError, FeedError, ParseError, StateError
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.types import TensorType
@@ -70,30 +69,33 @@ def from_text(text: str, constants: Arrays, values: Arrays) -> Deployable:
     """A graph whose inputs, outputs and targets are in its text.
 
     Raises:
-        ParseError: as ``parse_graph``.
+        ParseError: as ``parse_graph``, or inputs that do not tell all sizes and values.
         StateError: as ``Deployable.with_variables``.
     """
     graph = parse_graph(text, constants)
-    checks = tuple(
-        Check(c, node.error(f"{c.rule} ({c})")) for node in graph.nodes for c in node.constraints
-    )
+    try:
+        extracted = extract(graph.outputs, graph.targets, graph.inputs)
+    except FeedError as error:
+        raise ParseError(str(error)) from None
     count = len(graph.outputs)
     structure = 0 if count == 1 else list(range(count))
     types = tuple(tensor.type for tensor in graph.inputs)
-    return Deployable(Extract(graph, checks), types, _fitting(graph, values), structure)
+    return Deployable(extracted, types, _fitting(extracted.graph, values), structure)
 
 
 def from_artifact(artifact: Artifact) -> Deployable:
     """What an artifact was compiled from.
 
     Raises:
-        ArtifactError: a file is damaged.
-        ParseError, StateError: as ``from_text``.
+        ArtifactError: a file is damaged, or does not fit the others.
     """
     files = artifact.manifest.files
     constants = read_arrays(artifact, GRAPH_CONSTANTS) if GRAPH_CONSTANTS in files else {}
-    text = artifact.read(GRAPH).decode()
-    found = from_text(text, constants, read_arrays(artifact, VARIABLES))
+    values, text = read_arrays(artifact, VARIABLES), artifact.read(GRAPH)
+    try:
+        found = from_text(text.decode(), constants, values)
+    except (ParseError, StateError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{artifact.path}: {GRAPH} cannot be compiled again: {error}") from None
     return replace(found, structure=artifact.manifest.structure)
 
 

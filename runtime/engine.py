@@ -19,7 +19,7 @@ from graphc.backends.loops.instructions import Instruction, instructions_of
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
-from graphc.runtime.memory import BINDINGS, check_memory
+from graphc.runtime.memory import BINDINGS, check_storages
 from graphc.runtime.part import Part
 from graphc.runtime.state import VariableStore, accesses_of
 
@@ -83,7 +83,7 @@ class Loaded:
         binding = self._bindings.get(key)
         if binding is None:
             named = dict(zip(self.part.symbols, key, strict=True))
-            check_memory(self.program, named)
+            check_storages(self.program, named)
             binding = Binding(self.executable, named, self.variables)
             if len(self._bindings) >= BINDINGS:
                 del self._bindings[next(iter(self._bindings))]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.ir.graph import Tensor
 from graphc.runtime.feeds import prepare, sizes_of
-from graphc.runtime.memory import BINDINGS, check_memory, out_of_memory
+from graphc.runtime.memory import BINDINGS, check_storages, out_of_memory
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -79,5 +79,5 @@ class Executor:
         for tensor, array in zip(self.feeds, arrays, strict=True):
             prepare(tensor, array)
         sizes = sizes_of(self.program.checks, self.feeds, arrays)
-        check_memory(self.program, sizes)
+        check_storages(self.program, sizes)
         return Binding(self._executable, sizes, self.variables)

@@ -1,4 +1,4 @@
-"""How much memory steps may take, and for how many sizes it is kept."""
+"""What no machine lends is refused here, before NumPy or the system do in words of their own."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ BINDINGS = 16
 """For so many combinations of shapes a program keeps arenas; the oldest goes first."""
 
 
-def check_memory(program: Program, sizes: Mapping[str, int]) -> None:
-    """Refuse what no machine holds, before NumPy or the system do in words of their own.
+def check_storages(program: Program, sizes: Mapping[str, int]) -> None:
+    """Refuse sizes for which a tensor takes more memory than there is.
 
     Raises:
-        GraphcError: a tensor is too large.
+        GraphcError: with the tensor's type and its bytes.
     """
     for storage in program.storages:
-        size = storage.bytes(sizes)
-        if size > LARGEST_BYTES:
-            raise GraphcError(
-                f"the step needs more memory than there is: {storage.type} alone takes "
-                f"{size:,} bytes; feed fewer rows at a time, or check the shapes"
-            )
+        check_bytes(storage.bytes(sizes), storage.type)
+
+
+def check_bytes(size: int, what: object) -> int:
+    """``size``, if it is that of something that can be in memory.
+
+    Raises:
+        GraphcError: it is too large, or what overflowed is negative.
+    """
+    if 0 <= size <= LARGEST_BYTES:
+        return size
+    raise GraphcError(
+        f"the step needs more memory than there is: {what} alone takes {size:,} bytes; feed "
+        "fewer rows at a time, or check the shapes"
+    )
 
 
 def out_of_memory(error: MemoryError) -> GraphcError:

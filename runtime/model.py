@@ -12,15 +12,13 @@ import numpy.typing as npt
 from graphc.artifact import Artifact, Manifest, Port
 from graphc.backends.cpu.executable import Parallel, aligned
 from graphc.backends.loops.program import Check, Program, Storage
-from graphc.ir.dims import Dim, evaluate
-from graphc.ir.dtypes import dtype_named
-from graphc.ir.errors import ArtifactError, DataError, DTypeError, FeedError, ParseError
+from graphc.ir.dims import evaluate
+from graphc.ir.errors import ArtifactError, CompileError, DataError, FeedError
 from graphc.ir.graph import Graph, Tensor
-from graphc.ir.notation import Line, read_dim
-from graphc.ir.types import Constraint, TensorType
 from graphc.runtime.deployable import VARIABLES, read_arrays
 from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.fetches import build_structure
+from graphc.runtime.memory import check_bytes, check_storages
 
 Array = npt.NDArray[Any]
 POSITION_BITS = 48
@@ -53,10 +51,10 @@ class Model:
         self.outputs = manifest.outputs
         self.variables = _variables(artifact)
         self._constants = objects.aligned_copy(artifact.read(self.target.constants))
-        self._entry = objects.load_entry(artifact.read(self.target.object), manifest.name)
+        self._entry = _entry(artifact, self.target.object)
         self._feeds = _placeholders(manifest.inputs)
         self._interface = _interface(manifest, self._feeds)
-        self._fetched = tuple(_type_of(port) for port in manifest.outputs)
+        self._fetched = tuple(port.type for port in manifest.outputs)
         self._variable_pointers = _pointers(list(self.variables.values()))
         self._parallel = Parallel()
 
@@ -77,27 +75,34 @@ class Model:
             FeedError, DataError: as a call.
         """
         arrays, sizes = self._prepared(values)
+        check_storages(self._interface, sizes)
         results = [
             np.empty([evaluate(d, sizes) for d in type_.shape], type_.dtype.numpy)
             for type_ in self._fetched
         ]
         dims, inputs, outputs = self._dims(sizes), _pointers(arrays), _pointers(results)
-        workspace = aligned(self._entry.workspace_size(dims.ctypes.data))
+        workspace = aligned(check_bytes(self._entry.workspace_size(dims.ctypes.data), "workspace"))
         status = self._entry.run(
             self._constants.ctypes.data, self._variable_pointers.ctypes.data,
             workspace.ctypes.data, inputs.ctypes.data, outputs.ctypes.data, dims.ctypes.data,
             self._parallel.address(),
         )  # fmt: skip
         if status:
-            number = status >> POSITION_BITS
-            element = status & ((1 << POSITION_BITS) - 1)
-            raise DataError(f"{self.manifest.errors[number - 1]}\n  at element {element}")
+            raise self._error(status)
         return results
+
+    def _error(self, status: int) -> Exception:
+        """What a status word means."""
+        number, element = status >> POSITION_BITS, status & ((1 << POSITION_BITS) - 1)
+        messages = dict(enumerate(self.manifest.errors, 1))
+        if number not in messages:
+            return ArtifactError(f"the code ended with {status}: the manifest knows no such error")
+        return DataError(f"{messages[number]}\n  at element {element}")
 
     def workspace_bytes(self, values: Mapping[str, Any]) -> int:
         """How much workspace a run with these inputs takes."""
         dims = self._dims(self._prepared(values)[1])
-        return self._entry.workspace_size(dims.ctypes.data)
+        return int(self._entry.workspace_size(dims.ctypes.data))
 
     def input_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The shapes of the inputs when the dimensions that they name have these sizes."""
@@ -122,13 +127,24 @@ class Model:
         return {**dict(zip(names, values, strict=False)), **named}
 
 
+def _entry(artifact: Artifact, name: str) -> Any:
+    from graphc.backends.cpu import objects
+
+    data = artifact.read(name)
+    try:
+        return objects.load_entry(data, artifact.manifest.name)
+    except CompileError as error:
+        raise ArtifactError(
+            f"{artifact.path}: {name} is no code of this artifact: {error}; compile it again"
+        ) from None
+
+
 def _placeholders(ports: Sequence[Port]) -> tuple[Tensor, ...]:
     """Inputs as a graph has them, so that what is fed is held to the rules of a session."""
     graph = Graph()
     found = []
     for port in ports:
-        type_ = _type_of(port)
-        attrs = {"dtype": type_.dtype, "shape": type_.shape}
+        attrs = {"dtype": port.type.dtype, "shape": port.type.shape}
         node = graph.add("placeholder", (), attrs, name=port.name)
         found.append(node.outputs[0])
     return tuple(found)
@@ -136,17 +152,14 @@ def _placeholders(ports: Sequence[Port]) -> tuple[Tensor, ...]:
 
 def _interface(manifest: Manifest, feeds: Sequence[Tensor]) -> Program:
     """A program without calls, which knows of sizes what the compiled one does."""
-    rules = (
-        Check(Constraint(_dim(r.left), _dim(r.right), r.message, r.at_least), r.message)
-        for r in manifest.rules
-    )
-    program = Program(
-        kernels=(), storages=tuple(Storage("feed", t.type, t.node.name) for t in feeds),
-        calls=(), commit=0, feeds=tuple(range(len(feeds))), fetches=(), checks=tuple(rules),
+    storages = [Storage("feed", t.type, t.node.name) for t in feeds]
+    storages += [Storage("fetch", port.type, port.name) for port in manifest.outputs]
+    positions = range(len(storages))
+    return Program(
+        kernels=(), storages=tuple(storages), calls=(), commit=0,
+        feeds=tuple(positions[: len(feeds)]), fetches=tuple(positions[len(feeds) :]),
+        checks=tuple(Check(rule.constraint, rule.message) for rule in manifest.rules),
     )  # fmt: skip
-    if unknown := set(manifest.dims).difference(program.symbols):
-        raise ArtifactError(f"no input has the size {min(unknown)}")
-    return program
 
 
 def _variables(artifact: Artifact) -> dict[str, Array]:
@@ -154,30 +167,16 @@ def _variables(artifact: Artifact) -> dict[str, Array]:
     found = read_arrays(artifact, VARIABLES)
     arrays: dict[str, Array] = {}
     for port in artifact.manifest.variables:
-        value, type_ = found.get(port.name), _type_of(port)
+        value, type_ = found.get(port.name), port.type
         if value is None or value.shape != type_.shape or value.dtype != type_.dtype.numpy:
-            raise ArtifactError(f"{artifact.path}: variable {port.name} is not as declared")
+            held = "missing" if value is None else f"{value.dtype} {list(value.shape)}"
+            raise ArtifactError(
+                f"{artifact.path}: variable {port.name} is {held} in {VARIABLES}, not as the "
+                f"manifest declares it, {port.dtype} {list(type_.shape)}; compile it again"
+            )
         arrays[port.name] = array = aligned(value.size, value.dtype).reshape(value.shape)
         array[...] = value
     return arrays
-
-
-def _type_of(port: Port) -> TensorType:
-    try:
-        return TensorType(dtype_named(port.dtype), tuple(map(_dim, port.shape)))
-    except DTypeError as error:
-        raise ArtifactError(f"the manifest gives {port.name} no type: {error}") from None
-
-
-def _dim(text: str) -> Dim:
-    line = Line(f"{text}]", 1)
-    try:
-        dim = read_dim(line)
-        line.expect("]")
-        line.end()
-    except ParseError as error:
-        raise ArtifactError(f"{text!r} is no dimension: {error}") from None
-    return dim
 
 
 def _pointers(arrays: Sequence[Array]) -> Array:

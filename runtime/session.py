@@ -167,8 +167,9 @@ class Session:
         return self._parsed[fetches]
 
     def _feeds(self, keys: Iterable[Any]) -> tuple[Tensor, ...]:
-        if isinstance(keys, str | Tensor | Variable):
-            raise _feed_error(f"what to feed is a list of tensors, not {keys!r}")
+        if not isinstance(keys, Iterable) or isinstance(keys, str | Tensor | Variable):
+            what = type(keys).__name__
+            raise _feed_error(f"what to feed is a list of tensors, not {what}")
         tensors = tuple([self._feed(key) for key in keys])
         if len(set(tensors)) != len(tensors):
             twice = next(t for n, t in enumerate(tensors) if t in tensors[:n])

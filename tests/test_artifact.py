@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import graphc as gx
 from graphc.artifact import Artifact, manifest_text
 from graphc.backends.cpu import objects
 from graphc.runtime.deploy import deploy
-from graphc.runtime.deployable import from_artifact
+from graphc.runtime.deployable import from_artifact, from_session
 from tests.passes.random_programs import random_program
 
 HIDDEN, CLASSES, INPUTS = 16, 5, 12
@@ -216,6 +217,47 @@ def test_a_folder_is_replaced_and_strangers_are_left_alone(network, tmp_path):
         gx.compile(network.logits, [network.x], other, session=network.session)
 
 
+@pytest.mark.parametrize("form", ["m", "m.zip"])
+def test_a_write_that_fails_leaves_what_was_there(form, network, rng, tmp_path, monkeypatch):
+    path = tmp_path / form
+    gx.compile(network.logits, [network.x], path, session=network.session)
+    x, _ = network.batch(rng, 3)
+    expected = gx.load(path)(x)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    deployable = from_session(network.session, network.loss, [network.x, network.labels])
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "link_library", lambda *_: None)
+        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(zipfile.ZipFile, "writestr", full)
+        with pytest.raises(gx.ArtifactError, match=r"cannot be written to .*No space left"):
+            deploy(deployable, path)
+    assert same_bits(gx.load(path)(x), expected)
+    assert {p.name for p in tmp_path.iterdir()} == {form}
+
+
+def test_a_damaged_artifact_is_not_replaced(network, tmp_path):
+    gx.compile(network.logits, [network.x], tmp_path / "m", session=network.session)
+    (tmp_path / "m/manifest.json").write_text("{}")
+    with pytest.raises(gx.ArtifactError, match="is not replaced: remove it, or name another"):
+        gx.compile(network.logits, [network.x], tmp_path / "m", session=network.session)
+
+
+@pytest.mark.gxx
+def test_what_users_write_stays_in_the_comments_of_the_header(tmp_path):
+    x = gx.placeholder(gx.int32, [None], name="x")
+    y = x // x  # /* */ int oops; ??/
+    gx.compile(y, [x], tmp_path / "m")
+    for compiler in (["gcc", "-std=c99"], ["g++", "-std=c++17", "-x", "c++"]):
+        done = subprocess.run(
+            [*compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only",
+             tmp_path / "m/model.h"], capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.replace("#pragma once", "")) == (0, "")
+
+
 class TestRefusals:
     """Each in one sentence that says what is wrong."""
 
@@ -344,6 +386,30 @@ class TestRefusals:
             with pytest.raises(gx.ArtifactError, match="no name of C functions"):
                 gx.compile(network.logits, [network.x], tmp_path / "m", session=network.session,
                            name=name)  # fmt: skip
+
+    def test_the_name_that_the_pool_has(self, network, tmp_path):
+        """Its object would replace the program's."""
+        with pytest.raises(gx.ArtifactError, match="every artifact has a pool"):
+            gx.compile(network.logits, [network.x], tmp_path / "m", session=network.session,
+                       name="pool")  # fmt: skip
+
+    @pytest.mark.parametrize("key", [(1, 2), np.int64(3), float("nan"), b"x"])
+    def test_keys_that_no_manifest_keeps(self, key, network, tmp_path):
+        with pytest.raises(gx.ArtifactError, match=r"the key .* of a dict"):
+            gx.compile({key: network.logits}, [network.x], tmp_path / "m",
+                       session=network.session)  # fmt: skip
+        assert not (tmp_path / "m").exists()
+
+    def test_outputs_that_no_memory_holds(self, tmp_path):
+        x, y = (gx.placeholder(gx.int32, shape, name=n) for n, shape in
+                (("x", [None, 1]), ("y", [1, None])))  # fmt: skip
+        gx.compile(x + y, [x, y], tmp_path / "m")
+        model = gx.load(tmp_path / "m")
+        values = np.zeros((2**22, 1), np.int32)
+        with pytest.raises(
+            gx.GraphcError, match=r"more memory than there is: .* 70,368,744,177,664"
+        ):
+            model(values, values.T)
 
     def test_unknown_and_missing_targets(self, network, tmp_path):
         with pytest.raises(gx.CompileError, match="no CPU level 'z80'"):

@@ -73,6 +73,13 @@ def link_library(objects: Sequence[bytes], target: Target) -> bytes | None:
     command = _linker(target)
     if command is None:
         return None
+    try:
+        return _linked(command, objects)
+    except OSError as error:
+        raise ArtifactError(f"the library cannot be linked: {error}") from None
+
+
+def _linked(command: Sequence[str], objects: Sequence[bytes]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.o" for i in range(len(objects))]
         for path, data in zip(paths, objects, strict=True):

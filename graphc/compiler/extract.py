@@ -83,8 +83,9 @@ def equal_symbols(constraints: Sequence[Constraint]) -> dict[str, Dim]:
 def _check_known(order: Sequence[Node], feeds: Sequence[Tensor]) -> None:
     """Refuse feeds from whose shapes the sizes of what is computed cannot be told."""
     known = {found[0] for fed in feeds for dim in fed.shape if (found := linear(dim))}
-    for node in order:
-        for dim in (dim for type_ in node.types for dim in type_.shape):
+    computed = [(n, t.shape) for n in order if n.op.name != "placeholder" for t in n.types]
+    for node, shape in computed + [(fed.node, fed.shape) for fed in feeds]:
+        for dim in shape:
             if isinstance(dim, Expression) and not symbols_of(dim) <= known:
                 unknown = ", ".join(sorted(symbols_of(dim) - known))
                 what = f"the size {unknown} cannot be told from the shapes of what is fed"

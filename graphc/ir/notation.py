@@ -34,6 +34,7 @@ _BOOLS = {"true": True, "false": False}
 _QUIET_NAN = 0x7FF8000000000000
 _NESTING = 60
 _TERMS = 100_000
+_MESSAGE = 400
 
 _BY_SHORT = {dtype.short: dtype for dtype in DTYPES}
 
@@ -118,7 +119,7 @@ class Line:
         return result
 
     def fail(self, message: str) -> NoReturn:
-        raise ParseError(f"line {self.number}: {message}")
+        raise ParseError(f"line {self.number}: {_short(message, _MESSAGE)}")
 
 
 def number_text(value: Any, dtype: DType) -> str:
@@ -242,5 +243,5 @@ def _read_operand(line: Line) -> Dim:
     return Expression({monomial: factor}) if monomial else factor
 
 
-def _short(token: str) -> str:
-    return token if len(token) < 40 else token[:40] + "..."
+def _short(text: str, length: int = 40) -> str:
+    return text if len(text) < length else text[:length] + "..."

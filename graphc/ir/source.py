@@ -22,7 +22,12 @@ class Source:
 
     @property
     def text(self) -> str:
-        """The line itself, stripped, or nothing if the file cannot be read any more."""
+        """The line itself, stripped, or nothing if the file cannot be read any more.
+
+        What texts of graphs call a source may be a device or a pipe: it is not read.
+        """
+        if self.file not in linecache.cache and not Path(self.file).is_file():
+            return ""
         return linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:

@@ -221,3 +221,30 @@ def test_a_size_that_is_negative_in_a_run(sess):
     assert sess.run(y, {x: [0] * 3}).shape == (0,)
     with pytest.raises(gx.FeedError, match=rf"(?s)broadcast_to.*may be negative.*{HERE}"):
         sess.run(y, {x: [0] * 2})
+
+
+def test_lists_of_feeds_that_are_none(sess):
+    """The same for everything that takes a list: it names the tensors that are inputs."""
+    x = gx.placeholder(gx.float32, [2], name="x")
+    for feeds, message in (
+        ([x, "x:0"], "fed twice"),
+        (None, "a list of tensors, not NoneType"),
+        (x, "a list of tensors, not Tensor"),
+        ("x:0", "a list of tensors, not str"),
+    ):
+        for call in (sess.make_callable, sess.parse, sess.executor):
+            with pytest.raises(gx.FeedError, match=message):
+                call(x + 1.0, feeds)
+    with pytest.raises(gx.FeedError, match="fed twice"):
+        sess.run(x + 1.0, {x: [1, 2], "x:0": [1, 2]})
+
+
+@pytest.mark.parametrize("fetch", ["joined", "first"])
+def test_sizes_that_only_a_sum_tells(sess, fetch):
+    """Of the size of two batches together that of each cannot be told, even if nobody asks."""
+    first, second = (gx.placeholder(gx.float32, [None, 2], name=n) for n in ("first", "second"))
+    joined = gx.concat([first, second], 0, name="joined")
+    feeds = {first: np.zeros((1, 2)), joined: np.zeros((3, 2))}
+    with pytest.raises(gx.FeedError, match=rf"(?s)the size _2 cannot be told.*{HERE}"):
+        sess.run({"joined": joined, "first": first * 2.0}[fetch], feeds)
+    assert sess.run(joined, {**feeds, second: np.zeros((2, 2))}).shape == (3, 2)
