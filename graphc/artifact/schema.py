@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from graphc.ir.dims import Dim, symbol_name, symbols_of
+from graphc.ir.dims import Dim, linear, symbols_of
 from graphc.ir.dtypes import DTYPES
 from graphc.ir.errors import ParseError
 from graphc.ir.notation import Line, read_dim
@@ -108,10 +108,10 @@ def _values_of_dict(items: Any) -> list[Any] | None:
 def _check_sizes(content: Mapping[str, Any]) -> None:
     """Every size that is used is one that an input tells, or computed from such."""
     told = {
-        name
+        found[0]
         for port in content["inputs"]
         for text in port["shape"]
-        if (name := symbol_name(dim_of(text))) is not None
+        if (found := linear(dim_of(text))) is not None
     }
     used = [(name, frozenset((name,))) for name in content["dims"]]
     texts = [text for port in content["inputs"] + content["outputs"] for text in port["shape"]]
