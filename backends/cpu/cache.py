@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from graphc.backends.cpu.jit import link
 from graphc.backends.cpu.kernel import CompiledKernel, call
 from graphc.backends.loops.ir import Function
 from graphc.backends.loops.text import print_function
+from graphc.ir.errors import CacheWarning
 from graphc.ir.target import Target
 from graphc.version import __version__
 
@@ -172,8 +174,7 @@ def default_cache() -> KernelCache:
     A child of ``fork`` makes its own: a thread that does not exist there may hold the lock.
     """
     os.register_at_fork(after_in_child=default_cache.cache_clear)
-    disk = DiskCache(_directory()) if os.environ.get("GRAPHC_CACHE", "1") != "0" else None
-    return KernelCache(disk)
+    return KernelCache(_disk() if os.environ.get("GRAPHC_CACHE", "1") != "0" else None)
 
 
 def kernel_name(function: Function, target: Target) -> str:
@@ -197,12 +198,28 @@ def codegen_version() -> str:
     return f"{__version__} {sources.hexdigest()} {llvmlite.__version__} {numbers}"
 
 
+def _disk() -> DiskCache | None:
+    try:
+        return DiskCache(_directory())
+    except RuntimeError as error:  # a user without a home, as in many containers
+        what = f"{error}; kernels are kept in memory alone unless GRAPHC_CACHE_DIR is set"
+        warnings.warn(f"kernel cache: {what}", CacheWarning, stacklevel=3)
+        return None
+
+
 def _directory() -> Path:
+    """An absolute path, so that it stays the same folder wherever the process goes.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
     given = os.environ.get("GRAPHC_CACHE_DIR")
     if given:
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "graphc"
+        return Path(given).absolute()
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG Base Directory Specification: "if an implementation encounters a relative path ...
+    # it should consider the path invalid and ignore it".
+    return (home if home.is_absolute() else Path.home() / ".cache") / "graphc"
 
 
 def _compile(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 import time
 import warnings
@@ -42,15 +43,16 @@ class DiskCache:
         """The object kept as ``key``, None if there is none (or only a damaged one)."""
         path = self._path(key)
         try:
-            with path.open("rb") as file:
-                entry = file.read()
-                age = time.time() - os.fstat(file.fileno()).st_mtime
+            status = path.stat()
+            # A pipe would be waited for, a device read without end.
+            entry = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
         except FileNotFoundError:
             return None
         except OSError as error:
             self._warn(f"cannot read {path}: {error.strerror}")
             return None
         data = _checked(entry)
+        age = time.time() - status.st_mtime
         if data is None:
             self._warn(f"{path} is damaged; its kernel is compiled anew")
         elif age > _DAY:
@@ -84,7 +86,9 @@ class DiskCache:
         return found
 
     def _write(self, path: Path, entry: bytes) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.directory, path.parents[1], path.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".new")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -113,10 +117,10 @@ class DiskCache:
         found = []
         for path in self.directory.glob("objects/*/*"):
             try:
-                stat = path.stat()
-            except FileNotFoundError:  # another process pruned it
+                status = path.stat()
+            except OSError:  # another process pruned it, or it is not ours to see
                 continue
-            found.append((stat.st_mtime, stat.st_size, path))
+            found.append((status.st_mtime, status.st_size, path))
         return found
 
     def _path(self, key: str) -> Path:

@@ -52,8 +52,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # `graphc inspect ... | head -1` has seen enough: click ends it
+            raise
         except (GraphcError, OSError) as error:
             raise click.ClickException(str(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(f"there is not enough memory: {error}") from error
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -76,8 +80,9 @@ Example:
 
 
 @click.group(
-    cls=_Commands, epilog=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]}
-)
+    cls=_Commands, epilog=_EXAMPLE, no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.version_option(__version__, prog_name="graphc")
 @click.option("--traceback", is_flag=True, help="Show where an error was raised.")
 def commands(traceback: bool) -> None:

@@ -74,7 +74,7 @@ def _kernel_cache() -> Rows:
 
     disk = default_cache().disk
     if disk is None:
-        yield "folder", "none: GRAPHC_CACHE=0"
+        yield "folder", "none: GRAPHC_CACHE=0, or a user without a home"
         return
     yield "folder", str(disk.directory)
     yield "size", f"{bytes_text(disk.size())} of {bytes_text(disk.limit)} at the most"
@@ -84,8 +84,8 @@ def _kernel_cache() -> Rows:
 
 
 def _writable(folder: Path) -> str:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if os.access(there, os.W_OK):
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
         return "yes"
     return f"NO: {there} cannot be written; kernels are compiled anew in each process"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import click
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from graphc.runtime.model import Model
 
 _DEFAULT_SIZE = 32
+_LARGEST_SIZE = 1 << 40
 
 _EXAMPLE = """\b
 Example:
@@ -58,6 +61,8 @@ def command(
     from graphc.runtime.model import load
 
     model = load(artifact, target)
+    if output is not None:
+        _refuse_form(output, model.outputs)
     values = read_inputs(model.inputs, inputs)
     if random:
         values |= _random(model, values, sizes)
@@ -102,7 +107,7 @@ def _load(path: Path) -> Any:
     try:
         found = np.load(path, allow_pickle=False)
         return found if isinstance(found, np.ndarray) else dict(found)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is no .npy or .npz file of numbers"
         raise click.ClickException(f"{path} cannot be read: {reason}") from None
 
@@ -114,7 +119,7 @@ def _random(model: Model, values: Mapping[str, Any], sizes: Sequence[str]) -> di
     from graphc.ir.dtypes import as_dtype
 
     generator = np.random.default_rng(0)
-    shapes = model.input_shapes(_sizes(sizes))
+    shapes = model.input_shapes(_sizes(sizes, model.manifest.dims))
     made = {}
     for port in model.inputs:
         if port.name in values:
@@ -139,12 +144,17 @@ class _Sizes(dict[str, int]):
         return self.default
 
 
-def _sizes(texts: Sequence[str]) -> _Sizes:
+def _sizes(texts: Sequence[str], names: Sequence[str]) -> _Sizes:
     sizes = _Sizes(_DEFAULT_SIZE)
     for text in texts:
         name, _, number = text.rpartition("=")
-        if not number.isdecimal():
+        if not number.isdecimal() or int(number) > _LARGEST_SIZE:
             raise click.UsageError(f"--size {text}: {number!r} is no size")
+        if name and name not in names:
+            there_are = ", ".join(names) or "none"
+            raise click.UsageError(
+                f"--size {text}: no open size is called so; there are: {there_are}"
+            )
         if name:
             sizes[name] = int(number)
         else:
@@ -208,13 +218,22 @@ def _described(value: Any) -> str:
     return f"{kind} from {low:.6g} to {high:.6g}"
 
 
+def _refuse_form(path: Path, ports: Sequence[Port]) -> None:
+    """Before anything is run that would be lost."""
+    if path.suffix == ".npz" or (path.suffix == ".npy" and len(ports) == 1):
+        return
+    forms = "a .npz or a .npy file" if len(ports) == 1 else "a .npz file"
+    raise click.ClickException(f"{path}: {len(ports)} outputs go into {forms}")
+
+
 def _write(path: Path, ports: Sequence[Port], results: Sequence[Any]) -> None:
+    """As ``numpy.savez``, which takes names as arguments, and so cannot take its own."""
     import numpy as np
 
-    if path.suffix == ".npy" and len(ports) == 1:
+    if path.suffix == ".npy":
         np.save(path, results[0])
-    elif path.suffix == ".npz":
-        arrays = {port.name: value for port, value in zip(ports, results, strict=True)}
-        np.savez(path, **arrays)
-    else:
-        raise click.ClickException(f"{path}: {len(ports)} outputs go into a .npz file")
+        return
+    with ZipFile(path, "w") as archive:
+        for port, value in zip(ports, results, strict=True):
+            with archive.open(f"{port.name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, value, allow_pickle=False)

@@ -21,8 +21,8 @@ TEXT_SUFFIX = ".txt"
 
 
 def is_python(source: str) -> bool:
-    """Whether ``source`` is ``FILE.py:FUNCTION``."""
-    return source.rpartition(":")[0].endswith(".py")
+    """Whether ``source`` is ``FILE.py:FUNCTION`` (or forgets the function)."""
+    return source.endswith(".py") or source.rpartition(":")[0].endswith(".py")
 
 
 def read_deployable(source: str, variables: Path | None) -> Deployable:
@@ -64,10 +64,14 @@ def _from_function(source: str) -> Deployable:
     from graphc.runtime.deployable import from_session
     from graphc.runtime.session import Session
 
+    if source.endswith(".py"):
+        raise click.UsageError(f"{source} needs the name of a function: {source}:FUNCTION")
     file, _, name = source.rpartition(":")
     with graph_scope(Graph()) as graph:
         result = _built(Path(file), name)
         fetches, feeds, session = _parts(result, source)
+        if not isinstance(session, Session | None):
+            raise click.ClickException(f"{source}: its session is {type(session).__name__}")
         return from_session(session or Session(graph=graph), fetches, feeds)
 
 
@@ -90,6 +94,9 @@ def _built(path: Path, name: str) -> Any:
         return _function(_imported(path), name)()
     except (GraphcError, click.ClickException):
         raise
+    except SystemExit as error:
+        message = f"{_line_in(path, error)}: it ends the process: sys.exit({error.code!r})"
+        raise click.ClickException(message) from error
     except Exception as error:  # whatever the user's own code raises
         place = _line_in(path, error)
         message = f"{place}: {type(error).__name__}: {error}"
@@ -104,20 +111,24 @@ def _function(module: ModuleType, name: str) -> Callable[[], Any]:
 
 
 def _imported(path: Path) -> ModuleType:
-    """The file as a module, able to import its neighbours as a script would be."""
+    """The file as a module, able to import its neighbours as a script would be.
+
+    Its name is none that an import could mean: a file may well be called as a library is.
+    """
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"__graphc__.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def _line_in(path: Path, error: Exception) -> str:
+def _line_in(path: Path, error: BaseException) -> str:
     """The innermost line of ``path`` that the error passed through."""
     place, trace = str(path), error.__traceback__
     while trace is not None:

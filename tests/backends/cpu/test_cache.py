@@ -286,3 +286,32 @@ def test_the_environment_says_where(
         monkeypatch.setenv(name, text)
     disk = cache_module.default_cache.__wrapped__().disk
     assert (disk.directory if disk is not None else None) == expected
+
+
+def test_an_entry_that_is_no_file_is_compiled_anew(folder: Path) -> None:
+    KernelCache(DiskCache(folder)).get([plus(1)], HOST)
+    (entry,) = entries(folder)
+    entry.unlink()
+    os.mkfifo(entry)
+    cache = KernelCache(DiskCache(folder))
+    with pytest.warns(CacheWarning, match="is damaged"):
+        assert value(cache.get([plus(1)], HOST)[0]) == 1
+
+
+def test_a_user_without_a_home_keeps_kernels_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GRAPHC_CACHE_DIR", "XDG_CACHE_HOME", "GRAPHC_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.warns(CacheWarning, match="kept in memory alone"):
+        assert cache_module._disk() is None
+
+
+def test_the_folder_stays_where_the_process_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", "kernels")
+    assert cache_module._directory() == tmp_path / "kernels"
