@@ -248,6 +248,12 @@ class TestBadInput:
         assert "--random" in refused("run", artifact, "--size", "3")
         assert "no code for arm" in refused("run", artifact, "--target", "arm", "--random")
 
+    def test_what_would_be_lost_is_refused_before_the_run(self, refused, artifact, tmp_path):
+        run = ("run", artifact, "--random")
+        assert "no open size is called so" in refused(*run, "--size", "nobody=3")
+        assert "is no size" in refused(*run, "--size", f"{2**50}")
+        assert "a .npz or a .npy file" in refused(*run, "-o", tmp_path / "y.csv")
+
     def test_places_that_cannot_be_written(self, refused, tmp_path):
         (tmp_path / "file").write_text("")
         message = refused("compile", f"{MODEL}:build", "-o", tmp_path / "file" / "m")
