@@ -23,6 +23,7 @@ _COMMANDS = {
     "compile": "Compile a model into an artifact.",
     "doctor": "Tell what this machine has, and what graphc makes of it.",
     "inspect": "Show what is in an artifact, or what becomes of a graph.",
+    "launch": "Start a job: SCRIPT on every task of the cluster in the JSON file SPEC.",
     "run": "Run an artifact on arrays.",
 }
 """Each command's module and, so that the list is printed without importing it, its first line."""
