@@ -111,7 +111,7 @@ class _Job:
         if self._signal is not None:
             self._stop(128 + self._signal, f"stopped by {signal.Signals(self._signal).name}")
         if self._limit is not None and now >= self._limit:
-            here = [str(rank.task) for rank in self._ranks.values() if rank.alive]
+            here = [str(rank.task) for _, rank in sorted(self._ranks.items()) if rank.alive]
             running = f"; still running: {', '.join(here)}" if here else ""
             self._stop(TIMED_OUT, f"did not end within {self._timeout:g} s{running}")
         if self._stop_at is not None and now >= self._stop_at:

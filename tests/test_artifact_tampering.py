@@ -108,6 +108,14 @@ def mutated(draw, data):
     return bytes(data)
 
 
+def alike(name, data, original):
+    """Whether a file says what it said: the manifest may, with other white space."""
+    try:
+        return data == original or (name == MANIFEST and json.loads(data) == json.loads(original))
+    except ValueError:
+        return False
+
+
 @pytest.mark.random_cases(quick=60, soak=4000)
 def test_changed_files_are_refused(case_seed, whole, place):
     draw = random.Random(case_seed)
@@ -115,7 +123,7 @@ def test_changed_files_are_refused(case_seed, whole, place):
     files = {**whole, name: mutated(draw, whole[name])}
     said = opened(place(files))
     used = {MANIFEST, "model-host.o", "constants-host.bin", "variables.safetensors"}
-    assert bool(said) == (name in used and files[name] != whole[name])
+    assert bool(said) == (name in used and not alike(name, files[name], whole[name]))
 
 
 @pytest.mark.random_cases(quick=60, soak=4000)

@@ -113,8 +113,10 @@ def _types(node: Node) -> str | None:
     if wanted != node.types:
         texts = (", ".join(map(str, types)) for types in (node.types, wanted))
         return "4. the types are {}, where the op's rule gives {}".format(*texts)
+    # What they say to the user may name sizes by other names than these have by now.
+    known = {(c.left, c.right, c.at_least) for c in node.constraints}
     for constraint in typing.constraints:
-        if constraint not in node.constraints:
+        if (constraint.left, constraint.right, constraint.at_least) not in known:
             return f"4. the constraint {constraint} is missing"
     return None
 

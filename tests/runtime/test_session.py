@@ -248,3 +248,12 @@ def test_sizes_are_told_by_what_is_computed_from_them(sess):
     padded = gx.pad(x, [[2, 1]])
     with pytest.raises(gx.FeedError, match=r"axis 0 is 1, but _1 \+ 3 is 3 here"):
         sess.run(padded * 1.0, {padded: [1]})
+
+
+def test_rules_that_speak_of_a_size_hold_under_its_other_name(sess):
+    """A size that a rule names, and that must be another: the graph bears one name for both."""
+    a = gx.placeholder(gx.float32, [None, 3])
+    b = gx.placeholder(gx.float32, ["n", 3])
+    result = b[0] + gx.reduce_sum(a + b, axis=0) * (gx.constant(2.0) - 1.0)
+    values = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(sess.run(result, {a: values, b: values}), np.full(3, 9))
