@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from graphc.ir.compute.compose import inline, loads_of, values_of, with_values
 from graphc.ir.compute.expr import (
@@ -118,7 +119,7 @@ def _joint_rank(group: Sequence[Stage], rank: int, stage: Stage) -> int | None:
         return None
     members = {s.name: s for s in group}
     loads = [load for load in loads_of(stage) if load.buffer in members]
-    if not loads and not _same_domain(group[0], stage) and not _same_source(group[0], stage):
+    if not loads and not _same_domain(group[0], stage) and not _over_rows(group, rank, stage):
         return None
     shared = min(rank, len(stage.axes))
     while shared and not _same_rows(group[0], stage, loads, shared):
@@ -135,22 +136,19 @@ def _same_domain(first: Stage, stage: Stage) -> bool:
     return isinstance(first, Map) and isinstance(stage, Map) and first.shape == stage.shape
 
 
-def _same_source(first: Stage, stage: Stage) -> bool:
-    """Whether both read some buffer row by row: what was inlined into both is then read once."""
-    if not isinstance(first, Map) or not first.axes or not stage.axes:
+def _over_rows(group: Sequence[Stage], rank: int, stage: Stage) -> bool:
+    """Whether a reduction runs over the leading extents of ``group``: one loop serves both."""
+    shared = min(rank, len(stage.axes))
+    if not shared or not isinstance(group[0], Map) or not isinstance(stage, Reduce):
         return False
-    sources = _read_by_rows(first) & _read_by_rows(stage)
-    return bool(sources) and first.axes[0].extent == stage.axes[0].extent
+    extents = [[axis.extent for axis in s.axes[:shared]] for s in (group[0], stage)]
+    return extents[0] == extents[1] and not any(map(partial(_turned, stage), loads_of(stage)))
 
 
-def _read_by_rows(stage: Stage) -> set[tuple[str, int]]:
-    """The buffers that are read at the stage's first index, and at which of their own."""
-    return {
-        (load.buffer, position)
-        for load in loads_of(stage)
-        for position, index in enumerate(load.index)
-        if isinstance(index, Index) and index.axis is stage.axes[0]
-    }
+def _turned(stage: Reduce, load: Load) -> bool:
+    """Whether a load goes along what is reduced before it goes along the rows: over columns."""
+    axes = [index.axis for index in load.index if isinstance(index, Index)]
+    return stage.axes[0] in axes and any(a in stage.over for a in axes[: axes.index(stage.axes[0])])
 
 
 def _same_rows(first: Stage, stage: Stage, loads: Sequence[Load], rank: int) -> bool:
