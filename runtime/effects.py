@@ -4,6 +4,9 @@ Master, worker and parameter server are generators; above the wire there is no t
 and no clock. A driver runs them: ``drivers.mpi`` in a process each, ``drivers.simulation`` all of
 a cluster in one process, in virtual time. Ranks are the numbers of tasks in the cluster's order;
 a box is where one role of a process hears its messages.
+
+A role goes on at once after effects that only begin something; at ``Hear``, ``Await`` and ``Work``
+other roles of its task may go on first.
 """
 
 from __future__ import annotations

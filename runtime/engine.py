@@ -44,7 +44,9 @@ class Engine:
         cache = default_cache()
         with Compiling(self.target) as compiling:
             started = partial(cache.start, compiling=compiling)
-            program = compile_part(part.graph, self.target, started, apart=part.once)
+            program = compile_part(
+                part.graph, self.target, started, apart=part.once, agree=part.agree
+            )
             kernels = cache.get(program.kernels, self.target, compiling=compiling)
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
@@ -93,14 +95,19 @@ class Loaded:
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""
         memory = binding.memory(transfer.storage)
-        is_variable = self.program.storages[transfer.storage].kind == "variable"
-        return bytes(memory) if is_variable and self.store.shared else memory
+        return bytes(memory) if self._is_shared(transfer) else memory
 
-    def commit(self, binding: Binding) -> None:
-        """Write the variables; nothing fails here."""
+    def commit(self, binding: Binding) -> dict[int, bytes]:
+        """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
         for first, last in self._committed(self.program.calls):
             binding.run_calls(first, last)
         self.store.initialized |= self.writes
+        late = (t for t in self.program.sends if t.call > self.program.commit)
+        return {t.storage: self.memory(binding, t) for t in late if self._is_shared(t)}
+
+    def _is_shared(self, transfer: Transfer) -> bool:
+        """Whether it sends a variable that another session may write meanwhile."""
+        return self.store.shared and self.program.storages[transfer.storage].kind == "variable"
 
     def _committed(self, calls: Sequence[Call]) -> list[tuple[int, int]]:
         """The ranges of calls of the commit phase that are to be run."""

@@ -56,7 +56,27 @@ from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
 TAGS = 2**30
-"""Tags of transfers, of which each session has its share; a step's come after the last one's."""
+"""How many tags of transfers there are for all tasks of a cluster together."""
+
+
+class Tags:
+    """The tags that the sessions of one task give to transfers: each step's come after the last's.
+
+    They begin anew after so many that no message with the same tag can be under way.
+    """
+
+    def __init__(self, rank: int, tasks: int) -> None:
+        self._share = TAGS // tasks
+        self._first = rank * self._share
+        self._used = 0
+
+    def take(self, count: int) -> int:
+        """The first of ``count`` tags."""
+        if self._used + count > self._share:
+            self._used = 0
+        tag = self._first + self._used
+        self._used += count
+        return tag
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,8 @@ class Master:
     engine: Engine
     options: CompileOptions
     seconds: float
+    tags: Tags
+    """Those of all sessions of the task."""
     _programs: dict[Signature, Prepared] = field(default_factory=dict)
     _initialized: set[str] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
@@ -89,7 +111,6 @@ class Master:
     _broken: str = ""
     _numbers: Iterator[int] = field(default_factory=count)
     _steps: Iterator[int] = field(default_factory=count)
-    _tag: int = 0
 
     def prepare(self, signature: Signature) -> Role:
         """Steps a and b, unless that was done before; gives a ``Prepared``.
@@ -118,7 +139,7 @@ class Master:
         arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
         named = sizes_of(plan.checks, plan.feeds, arrays)
         sizes = tuple([named[name] for name in plan.symbols])
-        number, tag = next(self._steps), self._next_tag(plan)
+        number, tag = next(self._steps), self.tags.take(plan.edges)
         for rank in prepared.others:
             yield Tell(rank, 0, Run(self.box, prepared.number, number, tag, sizes))
         step = Step(prepared.own, number, tag, sizes, self.seconds)
@@ -132,7 +153,7 @@ class Master:
         if plan.agree:
             for rank in prepared.others:
                 yield Tell(rank, 0, Commit(self.box, number))
-            yield Work(step.commit)
+            yield from step.commit()
         return step.fetched
 
     def close(self) -> Role:
@@ -183,7 +204,7 @@ class Master:
         try:
             yield from step.compute(feeds)
             if not step.loaded.part.agree:
-                yield Work(step.commit)
+                yield from step.commit()
         except (GraphcError, MemoryError) as error:
             answer = failure(step.number, error)
         yield Tell(self.rank, self.box, answer)
@@ -231,15 +252,6 @@ class Master:
             raise ClusterError(
                 f"{self._name(self.rank)} waited {self.seconds:g} s for {names} {purpose}"
             ) from None
-
-    def _next_tag(self, plan: Plan) -> int:
-        """The first of as many tags as the step has transfers, within this session's share."""
-        share = TAGS // self.cluster.size
-        if self._tag + plan.edges > share:
-            self._tag = 0
-        tag = self.rank * share + self._tag
-        self._tag += plan.edges
-        return tag
 
     def _name(self, rank: int) -> str:
         return self.cluster.name_of(rank)

@@ -14,7 +14,7 @@ from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
 from graphc.runtime.local import target_here
-from graphc.runtime.master import Master
+from graphc.runtime.master import Master, Tags
 from graphc.runtime.messages import Leave
 from graphc.runtime.state import VariableStore
 from graphc.runtime.worker import Worker
@@ -57,6 +57,7 @@ class Server:
         self._timeout = timeout
         self._engine = Engine(target_here("host"), VariableStore())
         self._boxes = count(WORKER_BOX + 1)
+        self._tags = Tags(self.driver.rank, cluster.size)
         self._worker = Worker(self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
         self._serving = self.driver.start(self._worker.serve(others))
@@ -82,7 +83,7 @@ class Server:
     def new_master(self, options: CompileOptions) -> Master:
         """The master of a new session in this task."""
         rank, box = self.driver.rank, next(self._boxes)
-        return Master(self.cluster, rank, box, self._engine, options, self._timeout)
+        return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
 
     def _leave(self) -> Role:
         """Tell the others that no session will be opened here any more."""

@@ -3,7 +3,7 @@
     a. All receives are posted.
     b. Kernels run up to the next transfer; what they made is sent, what they need is waited for.
     c. All sends have ended: the step is *computed*. Nothing but temporaries was written.
-    d. The variables are written: the step is *committed*.
+    d. The variables are written, in one go: the step is *committed*. What they were given is sent.
 
 An aborted step stops between a and c. It is *drained* once every transfer that was begun anywhere
 has ended, and the receives that nothing was sent for are taken back: no message of it is left.
@@ -42,6 +42,9 @@ class Step:
         self._receives: dict[int, tuple[Transfer, Any]] = {}
         """The transfers that were begun, by number, with their tickets."""
         self.fetched: list[Array] = []
+        self._instructions = iter(loaded.instructions)
+        self._given: dict[int, bytes] = {}
+        """What the commit gave variables that others may write before it is sent, by storage."""
 
     @property
     def sent(self) -> tuple[int, ...]:
@@ -57,15 +60,22 @@ class Step:
         """
         binding = self._binding = yield Work(lambda: self.loaded.bind(self._sizes))
         self.fetched = binding.begin(feeds)
-        for instruction in self.loaded.instructions:
+        for instruction in self._instructions:
             if isinstance(instruction, Commit):
                 return
             yield from self._rules[type(instruction)](self, binding, instruction)
 
-    def commit(self) -> None:
-        """Step d."""
-        assert self._binding is not None, "a step is committed after it was computed"
-        self.loaded.commit(self._binding)
+    def commit(self) -> Role:
+        """Step d, after ``compute``.
+
+        Raises:
+            ClusterError: a transfer that does not end in time.
+        """
+        binding = self._binding
+        assert binding is not None, "a step is committed after it was computed"
+        self._given = yield Work(lambda: self.loaded.commit(binding))
+        for instruction in self._instructions:
+            yield from self._rules[type(instruction)](self, binding, instruction)
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -105,7 +115,8 @@ class Step:
     def _send(self, binding: Binding, instruction: Send) -> Role:
         transfer = instruction.transfer
         route = self.loaded.part.routes[transfer.edge]
-        memory = self.loaded.memory(binding, transfer)
+        given = self._given.get(transfer.storage)
+        memory = self.loaded.memory(binding, transfer) if given is None else given
         ticket = yield Post(route.peer, self._tag + route.number, memory, sends=True)
         self._sends[route.number] = transfer, ticket
 

@@ -86,7 +86,7 @@ class Worker:
         try:
             yield from step.compute()
             if not step.loaded.part.agree:
-                yield Work(step.commit)
+                yield from step.commit()
         except (GraphcError, MemoryError) as error:
             yield Tell(*client, failure(step.number, error))
         else:
@@ -94,7 +94,7 @@ class Worker:
 
     def _commit(self, sender: int, message: Commit) -> Role:
         step, _ = self._steps[sender, message.session]
-        yield Work(step.commit)
+        yield from step.commit()
 
     def _abort(self, sender: int, message: Abort) -> Role:
         client = sender, message.session

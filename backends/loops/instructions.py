@@ -1,8 +1,9 @@
 """What a program does in which order, as a list of instructions: calls, transfers, commit.
 
 All receives are posted before anything else, each is waited for where it is first needed, and each
-send is begun as soon as its tensor is there; all are waited for before variables are written. The
-list is what a worker executes and what the checker of plans looks at.
+send is begun as soon as its tensor is there; all are waited for before variables are written. What
+variables were given is sent behind that. The list is what a worker executes and what a checker of
+plans looks at.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Commit:
-    """From here on variables are written; nothing fails any more."""
+    """The rest of the calls: variables are written, in one go; nothing fails any more."""
 
 
 Instruction: TypeAlias = Run | Receive | Send | Wait | Commit
@@ -53,20 +54,22 @@ Instruction: TypeAlias = Run | Receive | Send | Wait | Commit
 def instructions_of(program: Program) -> tuple[Instruction, ...]:
     """The instructions of one step of ``program``."""
     done: list[Instruction] = [Receive(transfer) for transfer in program.receives]
+    early = [t for t in program.sends if t.call <= program.commit]
+    late = [t for t in program.sends if t.call > program.commit]
     at = 0
-    for cut in sorted({t.call for t in (*program.receives, *program.sends)} | {program.commit}):
+    for cut in sorted({t.call for t in (*program.receives, *early)} | {program.commit}):
         if cut > at:
             done.append(Run(at, cut))
             at = cut
         # What has come is sent on, and what is there is sent, before anything is waited for.
         arriving = [t for t in program.receives if t.call == cut]
-        leaving = [t for t in program.sends if t.call == cut]
+        leaving = [t for t in early if t.call == cut]
         coming = {t.storage for t in arriving}
         done += [Send(t) for t in leaving if t.storage not in coming]
         done += [Wait(t) for t in arriving]
         done += [Send(t) for t in leaving if t.storage in coming]
-    done += [Wait(transfer) for transfer in program.sends]
+    done += [Wait(transfer) for transfer in early]
     done.append(Commit())
-    if len(program.calls) > program.commit:
-        done.append(Run(program.commit, len(program.calls)))
+    done += [Send(transfer) for transfer in late]
+    done += [Wait(transfer) for transfer in late]
     return tuple(done)

@@ -66,15 +66,17 @@ def compile_part(
     scheduled: Callable[[Function], None] | None = None,
     *,
     apart: bool = False,
+    agree: bool = False,
 ) -> Program:
     """The program of one device, of the part of an optimised graph that ``partition`` gave it.
 
-    ``apart``: each variable is written by a call that writes nothing else.
+    ``apart``: each variable is written by a call that writes nothing else. ``agree``: the commit
+    phase begins only when all tasks have computed.
 
     Raises:
         CompileError: as ``compile_graph``.
     """
-    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart)
+    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart, agree=agree)
 
 
 def _lowered(graph: Graph, target: Target, scheduled: Callable[[Function], None] | None) -> Draft:

@@ -19,18 +19,24 @@ from graphc.ir.types import TensorType
 
 
 def finish(
-    draft: Draft, graph: Graph, checks: tuple[Check, ...], *, apart: bool = False
+    draft: Draft,
+    graph: Graph,
+    checks: tuple[Check, ...],
+    *,
+    apart: bool = False,
+    agree: bool = False,
 ) -> Program:
     """The program of ``draft``: fetches as ``graph.outputs``, assigns committed.
 
-    ``apart``: each variable is written by a copy of its own.
+    ``apart``: each variable is written by a copy of its own. ``agree``: the commit phase waits for
+    other tasks, which may wait for what is sent: new values are sent before it.
     """
     fetches = _fetches(draft, graph)
-    committed = _Commit(draft, apart)
+    committed = _Commit(draft, apart, agree)
     compute, commit = committed.phases()
     calls = [_with_workspace(draft, call) for call in (*compute, *commit)]
     calls, moved = _reusing_memory(draft, calls)
-    sends, receives = transfers(draft, calls, moved, len(compute))
+    sends, receives = transfers(draft, calls, committed.direct | moved, len(compute))
     return Program(
         kernels=tuple(draft.kernels),
         storages=tuple(draft.storages),
@@ -66,8 +72,8 @@ def _fetches(draft: Draft, graph: Graph) -> tuple[int, ...]:
 class _Commit:
     """Decides which calls write variables directly, and in which order they commit."""
 
-    def __init__(self, draft: Draft, apart: bool) -> None:
-        self.draft, self.apart = draft, apart
+    def __init__(self, draft: Draft, apart: bool, agree: bool) -> None:
+        self.draft, self.apart, self.agree = draft, apart, agree
         self.producer: dict[int, Call] = {}
         self.consumers: dict[int, list[Call]] = {}
         for call in draft.calls:
@@ -89,6 +95,8 @@ class _Commit:
             elif value != variable:
                 self.copies.append((value, variable, node.name))
         compute = [call for call in self.draft.calls if call not in late]
+        if self.agree:
+            compute += self._sent_early(late)
         ordered = self._ordered([call for call in self.draft.calls if call in late])
         commit = [with_storages(call, self.direct) for call in ordered]
         return compute + self._saved(), commit + self._copied()
@@ -96,7 +104,6 @@ class _Commit:
     def _late(self) -> set[Call]:
         """Calls that cannot fail and whose results go to assigns, and else to such calls alone."""
         assigned = {value for _, value in self.draft.assigns}
-        sent = {value for _, value in self.draft.sends}
         late: set[Call] = set()
         for call in reversed(self.draft.calls):
             results = call.writes
@@ -104,11 +111,30 @@ class _Commit:
             if (
                 not self.draft.kernels[call.kernel].guards
                 and any(r in assigned for r in results)
-                and not any(r in sent for r in results)
                 and all(reader in late for reader in readers)
             ):
                 late.add(call)
         return late
+
+    def _sent_early(self, late: set[Call]) -> list[Call]:
+        """Copies of the late calls behind what is sent; the sends take what these compute.
+
+        The calls themselves stay late: each update is made to what the variable holds then.
+        """
+        change: dict[int, int] = {}
+        needed = {storage for _, storage in self.draft.sends}
+        copies: list[Call] = []
+        for call in reversed([c for c in self.draft.calls if c in late]):
+            if needed.isdisjoint(call.writes):
+                continue
+            needed.update(call.reads)
+            for result in call.writes:
+                change[result] = self.draft.add_storage(
+                    "temporary", self.draft.storages[result].type
+                )
+            copies.append(call)
+        self.draft.sends = [(node, change.get(s, s)) for node, s in self.draft.sends]
+        return [with_storages(call, change) for call in reversed(copies)]
 
     def _writes_directly(self, value: int, variable: int, late: set[Call]) -> bool:
         call = self.producer.get(value)

@@ -27,6 +27,8 @@ from graphc.runtime.effects import (
     Work,
 )
 
+WAITING = frozenset({Hear, Await, Work})
+"""After these a role goes on later, and others in between; after all else at once."""
 CONTROL_BYTES = 64
 """What a control message counts for on its way."""
 
@@ -139,19 +141,21 @@ class Simulation:
         self._at(self.now + delay + jitter, lambda: self._resume(running, turn, value))
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
-        if running.done or running.turn != turn:
-            return
-        running.turn += 1
-        role = running.role
-        try:
-            effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
-        except StopIteration as end:
-            running.done, running.result = True, end.value
-        except Exception as raised:  # noqa: BLE001, it is what the role ended with
-            running.done, running.error = True, raised
-        else:
+        waits = running.done or running.turn != turn
+        while not waits:
+            running.turn += 1
+            role = running.role
+            try:
+                effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
+            except StopIteration as end:
+                running.done, running.result = True, end.value
+                return
+            except Exception as raised:  # noqa: BLE001, it is what the role ended with
+                running.done, running.error = True, raised
+                return
             running.waits = repr(effect)
-            self._rules[type(effect)](self, running, effect)
+            waits = type(effect) in WAITING
+            value = self._rules[type(effect)](self, running, effect)
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1
@@ -159,7 +163,6 @@ class Simulation:
             box = effect.to, effect.box
             arrival = self._arrival((running.rank, effect.to), CONTROL_BYTES)
             self._at(arrival, lambda: self._deliver(box, (running.rank, effect.message)))
-        self._wake(running, running.turn)
 
     def _deliver(self, box: tuple[int, int], message: tuple[int, Any]) -> None:
         if box[0] not in self.dead:
@@ -179,7 +182,7 @@ class Simulation:
         del self._hearing[box]
         self._wake(*waiting, self._boxes[box].popleft())
 
-    def _post(self, running: Running, effect: Post) -> None:
+    def _post(self, running: Running, effect: Post) -> Ticket:
         ends = (running.rank, effect.peer) if effect.sends else (effect.peer, running.rank)
         ticket = Ticket(effect.memory, (*ends, effect.tag))
         if effect.sends:
@@ -187,7 +190,7 @@ class Simulation:
         else:
             self._expected.setdefault(ticket.channel, deque()).append(ticket)
             self._match(ticket.channel)
-        self._wake(running, running.turn, ticket)
+        return ticket
 
     def _send(self, ticket: Ticket) -> None:
         size = memoryview(ticket.memory).nbytes
@@ -225,7 +228,6 @@ class Simulation:
         ticket: Ticket = effect.ticket
         if not ticket.done:
             self._expected[ticket.channel].remove(ticket)
-        self._wake(running, running.turn)
 
     def _work(self, running: Running, effect: Work) -> None:
         try:
@@ -235,13 +237,12 @@ class Simulation:
         delay = effect.seconds * self.network.slowness.get(running.rank, 1.0)
         self._wake(running, running.turn, value, delay)
 
-    def _spawn(self, running: Running, effect: Spawn) -> None:
-        self._wake(running, running.turn, self.spawn(running.rank, effect.role))
+    def _spawn(self, running: Running, effect: Spawn) -> Running:
+        return self.spawn(running.rank, effect.role)
 
     def _stop(self, running: Running, effect: Stop) -> None:
         handle: Running = effect.handle
         handle.done = True
-        self._wake(running, running.turn)
 
     def _limit(self, running: Running, seconds: float | None) -> None:
         if seconds is not None:
@@ -254,7 +255,7 @@ class Simulation:
         self._last[channel] = max(time, self._last.get(channel, 0.0))
         return self._last[channel]
 
-    _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], None]]] = {
+    _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {
         Tell: _tell,
         Hear: _hear,
         Post: _post,

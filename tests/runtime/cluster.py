@@ -6,7 +6,7 @@ from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.drivers.simulation import Simulation
 from graphc.runtime.engine import Engine
 from graphc.runtime.local import target_here
-from graphc.runtime.master import Master
+from graphc.runtime.master import Master, Tags
 from graphc.runtime.state import VariableStore
 from graphc.runtime.worker import Worker
 
@@ -21,14 +21,15 @@ class SimulatedCluster:
         self.simulation = Simulation(seed, network)
         target = target_here("host")
         self.engines = [Engine(target, VariableStore()) for _ in range(self.spec.size)]
+        self.tags = [Tags(rank, self.spec.size) for rank in range(self.spec.size)]
         for rank, engine in enumerate(self.engines):
             others = set(range(self.spec.size)) - {rank}
             self.simulation.spawn(rank, Worker(engine, PATIENCE).serve(others))
 
-    def client(self, rank, script):
+    def client(self, rank, script, box=1):
         """Begin ``script(session)``, a generator, in task ``rank``."""
-        engine = self.engines[rank]
-        master = Master(self.spec, rank, 1, engine, CompileOptions(), PATIENCE)
+        engine, tags = self.engines[rank], self.tags[rank]
+        master = Master(self.spec, rank, box, engine, CompileOptions(), PATIENCE, tags)
         return self.simulation.spawn(rank, script(SimulatedSession(master)))
 
     def run(self, *clients):

@@ -103,6 +103,72 @@ def test_every_update_of_every_client_is_applied_once(case_seed):
     np.testing.assert_array_equal(array, np.full(3, 12, np.float32))
 
 
+@pytest.mark.random_cases(quick=10, soak=500)
+def test_sessions_of_one_task_do_not_mix_their_tensors(case_seed):
+    with gx.device("/job:worker/task:1"):
+        x = gx.placeholder(gx.float32, [None])
+        y = x * 2.0 + 1.0
+
+    def script_of(start):
+        def script(session):
+            for number in range(start, start + 6):
+                fed = np.full(3, number, np.float32)
+                (found,) = yield from session.run([y], feeds={x: fed})
+                np.testing.assert_array_equal(found, fed * 2 + 1)
+
+        return script
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    cluster.run(*(cluster.client(1, script_of(100 * box), box) for box in (1, 2, 3)))
+
+
+@pytest.mark.random_cases(quick=20, soak=500)
+def test_what_an_update_gives_is_what_the_variable_held(case_seed):
+    """Fetching an update reads, changes and sends in one go: no two clients see one number."""
+    with gx.device("/job:ps/task:0"):
+        ticket = gx.Variable(np.float32(0))
+        take = ticket.assign_add(1.0)
+
+    def script(session):
+        taken = []
+        for _ in range(6):
+            (number,) = yield from session.run([take])
+            taken.append(float(number))
+        return taken
+
+    network = Network(synchronous=bool(case_seed % 2))
+    cluster = SimulatedCluster(SPEC, case_seed, network)
+    first, second = cluster.run(cluster.client(1, script), cluster.client(2, script))
+    assert sorted(first + second) == list(range(1, 13))
+    assert first == sorted(first)
+
+
+@pytest.mark.random_cases(quick=20, soak=500)
+def test_updates_are_whole_where_tasks_have_to_agree(case_seed):
+    """An index on the worker may fail that the update does not depend on: all agree first."""
+    with gx.device("/job:ps/task:0"):
+        counter = gx.Variable(np.float32(0))
+        add = counter.assign_add(1.0)
+    index = gx.placeholder(gx.int32, [])
+    with gx.device("/job:worker/task:0"):
+        looked_up = gx.gather(gx.constant([5.0, 6.0]), index)
+
+    def script(session):
+        failed = 0
+        for number in range(8):
+            try:
+                yield from session.run([looked_up, add], feeds={index: 3 if number % 4 == 3 else 1})
+            except gx.DataError:
+                failed += 1
+        return failed
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    failed = cluster.run(cluster.client(1, script), cluster.client(2, script))
+    assert failed == [2, 2]
+    (value,) = cluster.engines[0].store.arrays.values()
+    assert value == 12.0
+
+
 @pytest.mark.random_cases(quick=10, soak=200)
 def test_a_task_that_dies_is_named(case_seed, rng):
     x, y, _, loss, step = replicated()
