@@ -45,7 +45,7 @@ class Engine:
         with Compiling(self.target) as compiling:
             started = partial(cache.start, compiling=compiling)
             program = compile_part(
-                part.graph, self.target, started, apart=part.once, agree=part.agree
+                part.graph, self.target, started, apart=part.once, early=part.early
             )
             kernels = cache.get(program.kernels, self.target, compiling=compiling)
         storages = [program.storages[i] for i in program.variables]

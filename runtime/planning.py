@@ -66,8 +66,9 @@ def make_plan(
     numbers = _edge_numbers(graphs)
     symbols = _symbols(signature[2])
     agree = needs_agreement(graph)
+    early = agree or new_values_return(graph)
     parts = {
-        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree)
+        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree, early)
         for rank, part in graphs.items()
     }
     return Plan(tuple(signature[2]), extracted.checks, symbols, parts, len(numbers), agree)
@@ -80,16 +81,33 @@ def needs_agreement(graph: Graph) -> bool:
     never sent.
     """
     guards = Guards()
-    failing = [node for node in graph.nodes if guards.can_fail(node)]
-    if not failing:
-        return False
-    writing = {node.device for node in graph.nodes if is_assign(node)}
+    failing = {node for node in graph.nodes if guards.can_fail(node)}
     return any(
-        node.device != device and node not in needed
-        for device in writing
-        for needed in [_behind(graph, device)]
-        for node in failing
+        node.device != device
+        for device in _writing(graph)
+        for node in failing - _behind(graph, device)
     )
+
+
+def new_values_return(graph: Graph) -> bool:
+    """Whether a task that writes variables needs what another one makes of a new value.
+
+    It would wait for that before it commits, so new values must not be sent after that.
+    """
+    writing = _writing(graph)
+    new = {node.inputs[1].node for node in graph.nodes if is_assign(node)}
+    for node in graph.nodes:
+        sources = [t.node for t in node.inputs if t.node in new]
+        if node.device in writing and any(source.device != node.device for source in sources):
+            return True
+        if sources:
+            new.add(node)
+    return False
+
+
+def _writing(graph: Graph) -> set[str]:
+    """The devices on which variables are written."""
+    return {node.device for node in graph.nodes if is_assign(node)}
 
 
 def _behind(graph: Graph, device: str) -> set[Node]:

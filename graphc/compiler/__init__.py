@@ -66,17 +66,17 @@ def compile_part(
     scheduled: Callable[[Function], None] | None = None,
     *,
     apart: bool = False,
-    agree: bool = False,
+    early: bool = False,
 ) -> Program:
     """The program of one device, of the part of an optimised graph that ``partition`` gave it.
 
-    ``apart``: each variable is written by a call that writes nothing else. ``agree``: the commit
-    phase begins only when all tasks have computed.
+    ``apart``: each variable is written by a call that writes nothing else. ``early``: what
+    variables are given is sent before they are written.
 
     Raises:
         CompileError: as ``compile_graph``.
     """
-    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart, agree=agree)
+    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart, early=early)
 
 
 def _lowered(graph: Graph, target: Target, scheduled: Callable[[Function], None] | None) -> Draft:

@@ -24,15 +24,15 @@ def finish(
     checks: tuple[Check, ...],
     *,
     apart: bool = False,
-    agree: bool = False,
+    early: bool = False,
 ) -> Program:
     """The program of ``draft``: fetches as ``graph.outputs``, assigns committed.
 
-    ``apart``: each variable is written by a copy of its own. ``agree``: the commit phase waits for
+    ``apart``: each variable is written by a copy of its own. ``early``: the commit phase waits for
     other tasks, which may wait for what is sent: new values are sent before it.
     """
     fetches = _fetches(draft, graph)
-    committed = _Commit(draft, apart, agree)
+    committed = _Commit(draft, apart, early)
     compute, commit = committed.phases()
     calls = [_with_workspace(draft, call) for call in (*compute, *commit)]
     calls, moved = _reusing_memory(draft, calls)
@@ -72,8 +72,8 @@ def _fetches(draft: Draft, graph: Graph) -> tuple[int, ...]:
 class _Commit:
     """Decides which calls write variables directly, and in which order they commit."""
 
-    def __init__(self, draft: Draft, apart: bool, agree: bool) -> None:
-        self.draft, self.apart, self.agree = draft, apart, agree
+    def __init__(self, draft: Draft, apart: bool, early: bool) -> None:
+        self.draft, self.apart, self.early = draft, apart, early
         self.producer: dict[int, Call] = {}
         self.consumers: dict[int, list[Call]] = {}
         for call in draft.calls:
@@ -95,7 +95,7 @@ class _Commit:
             elif value != variable:
                 self.copies.append((value, variable, node.name))
         compute = [call for call in self.draft.calls if call not in late]
-        if self.agree:
+        if self.early:
             compute += self._sent_early(late)
         ordered = self._ordered([call for call in self.draft.calls if call in late])
         commit = [with_storages(call, self.direct) for call in ordered]

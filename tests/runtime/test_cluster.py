@@ -143,6 +143,27 @@ def test_what_an_update_gives_is_what_the_variable_held(case_seed):
     assert first == sorted(first)
 
 
+@pytest.mark.random_cases(quick=10, soak=500)
+def test_what_follows_from_an_update_may_come_back_to_its_task(case_seed):
+    """One variable's new value goes to a worker, whose result another variable there takes."""
+    with gx.device("/job:ps/task:0"):
+        first, second = gx.Variable(np.float32(0)), gx.Variable(np.float32(0))
+        moved = first.assign_add(1.0)
+    with gx.device("/job:worker/task:1"):
+        doubled = moved * 2.0
+    with gx.device("/job:ps/task:0"):
+        update = second.assign(doubled)
+
+    def script(session):
+        for _ in range(3):
+            yield from session.run([], [update.node])
+        return (yield from session.run([first, second]))
+
+    cluster = SimulatedCluster(SPEC, case_seed)
+    (values,) = cluster.run(cluster.client(CHIEF, script))
+    assert values == [3.0, 6.0]
+
+
 @pytest.mark.random_cases(quick=20, soak=500)
 def test_updates_are_whole_where_tasks_have_to_agree(case_seed):
     """An index on the worker may fail that the update does not depend on: all agree first."""
