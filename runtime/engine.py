@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 
-from graphc.backends.cpu.cache import default_cache
-from graphc.backends.cpu.compiling import Compiling
 from graphc.backends.cpu.executable import Binding, Executable
 from graphc.backends.loops.instructions import Instruction, instructions_of
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
-from graphc.runtime.memory import BINDINGS, check_storages
+from graphc.runtime.compiled import executable_of
+from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.part import Part
 from graphc.runtime.state import VariableStore, accesses_of
 
@@ -41,18 +39,18 @@ class Engine:
             CompileError: as ``compile_part``.
             StateError: a variable exists with another dtype or shape.
         """
-        cache = default_cache()
-        with Compiling(self.target) as compiling:
-            started = partial(cache.start, compiling=compiling)
-            program = compile_part(
-                part.graph, self.target, started, apart=part.once, early=part.early
-            )
-            kernels = cache.get(program.kernels, self.target, compiling=compiling)
+        executable = executable_of(
+            lambda scheduled: compile_part(
+                part.graph, self.target, scheduled, apart=part.once, early=part.early
+            ),
+            self.target,
+        )
+        program = executable.program
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
-        return Loaded(part, Executable(program, kernels), self.store, variables)
+        return Loaded(part, executable, self.store, variables)
 
 
 @dataclass
@@ -81,16 +79,12 @@ class Loaded:
         Raises:
             GraphcError: more memory than any machine has.
         """
-        key = tuple(sizes)
-        binding = self._bindings.get(key)
-        if binding is None:
-            named = dict(zip(self.part.symbols, key, strict=True))
-            check_storages(self.program, named)
-            binding = Binding(self.executable, named, self.variables)
-            if len(self._bindings) >= BINDINGS:
-                del self._bindings[next(iter(self._bindings))]
-            self._bindings[key] = binding
-        return binding
+        return kept(self._bindings, tuple(sizes), self._bound)
+
+    def _bound(self, sizes: Sequence[int]) -> Binding:
+        named = dict(zip(self.part.symbols, sizes, strict=True))
+        check_storages(self.program, named)
+        return Binding(self.executable, named, self.variables)
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""

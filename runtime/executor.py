@@ -12,7 +12,7 @@ import numpy.typing as npt
 from graphc.backends.cpu.executable import Binding, Executable, address_of
 from graphc.ir.graph import Tensor
 from graphc.runtime.feeds import prepare, sizes_of
-from graphc.runtime.memory import BINDINGS, check_storages, out_of_memory
+from graphc.runtime.memory import check_storages, kept, out_of_memory
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -63,10 +63,7 @@ class Executor:
         with self._lock:
             binding = self._seen.get(shapes)
             if binding is None:
-                binding = self._bind(arrays)
-                if len(self._seen) >= BINDINGS:
-                    del self._seen[next(iter(self._seen))]
-                self._seen[shapes] = binding
+                binding = kept(self._seen, shapes, lambda _: self._bind(arrays))
             fetched = binding.run(addresses)
             self._store.initialized |= self.writes
             return fetched

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from graphc.backends.cpu.cache import default_cache
-from graphc.backends.cpu.compiling import Compiling
-from graphc.backends.cpu.executable import Executable
 from graphc.compiler import CompileOptions, compile_graph, extract
-from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph
 from graphc.ir.target import Target
 from graphc.ir.types import TensorType
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
+from graphc.runtime.compiled import executable_of, target_here
 from graphc.runtime.executor import Executor
 from graphc.runtime.memory import out_of_memory
 from graphc.runtime.place import check_local
@@ -69,15 +65,14 @@ class LocalPrograms:
     def _compile(self, signature: Signature) -> Executor:
         if self._target is None:
             self._target = target_here(self.options.target)
-        target, cache = self._target, default_cache()
+        target, options = self._target, self.options
         extracted = extract(*signature)
         check_local(extracted.graph)
-        with Compiling(target) as compiling:
-            started = partial(cache.start, compiling=compiling)
-            program = compile_graph(extracted, target, self.options, started)
-            kernels = cache.get(program.kernels, target, compiling=compiling)
+        executable = executable_of(
+            lambda scheduled: compile_graph(extracted, target, options, scheduled), target
+        )
         try:
-            return Executor(Executable(program, kernels), signature[2], self.store)
+            return Executor(executable, signature[2], self.store)
         except MemoryError as error:
             raise out_of_memory(error) from None
 
@@ -90,17 +85,3 @@ class LocalPrograms:
             wanted = [nodes[name] for name in sorted(names)]
             for step in initialization_order(wanted, self.store.initialized):
                 self._compile(((), tuple(step), ())).run(())
-
-
-def target_here(name: str) -> Target:
-    """The target called ``name``.
-
-    Raises:
-        CompileError: this machine does not run its code.
-    """
-    from graphc.backends.cpu.targets import runs_here, target_named
-
-    target = target_named(name)
-    if not runs_here(target):
-        raise CompileError(f"this machine does not run code for {name}: choose a lower level")
-    return target

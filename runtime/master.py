@@ -33,7 +33,7 @@ from graphc.ir.graph import Graph, Node
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
 from graphc.runtime.cluster_spec import ClusterSpec
-from graphc.runtime.effects import Hear, Overdue, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.messages import (
@@ -108,7 +108,8 @@ class Master:
     _initialized: set[str] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
     """The tasks that know this session."""
-    _broken: str = ""
+    broken: str = ""
+    """Why no step can be run any more, if so."""
     _numbers: Iterator[int] = field(default_factory=count)
     _steps: Iterator[int] = field(default_factory=count)
 
@@ -133,33 +134,34 @@ class Master:
             FeedError, DataError: as ``Session.run``; no variable was changed anywhere.
             ClusterError: a task that does not answer.
         """
-        if self._broken:
-            raise ClusterError(f"the session is broken: {self._broken}")
+        if self.broken:
+            raise ClusterError(f"the session is broken: {self.broken}; make a new one")
         plan = prepared.plan
         arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
         named = sizes_of(plan.checks, plan.feeds, arrays)
         sizes = tuple([named[name] for name in plan.symbols])
         number, tag = next(self._steps), self.tags.take(plan.edges)
         for rank in prepared.others:
-            yield Tell(rank, 0, Run(self.box, prepared.number, number, tag, sizes))
+            yield Tell(rank, WORKER_BOX, Run(self.box, prepared.number, number, tag, sizes))
         step = Step(prepared.own, number, tag, sizes, self.seconds)
         handle = yield Spawn(self._own(step, [address_of(array) for array in arrays]))
         try:
-            yield from self._computed(prepared, number)
+            everyone = (self.rank, *prepared.others)
+            yield from self._answers(everyone, Computed, number, f"to compute step {number}")
         except GraphcError as error:
             yield Stop(handle)
             yield from self._undo(prepared, step, error)
             raise
         if plan.agree:
             for rank in prepared.others:
-                yield Tell(rank, 0, Commit(self.box, number))
+                yield Tell(rank, WORKER_BOX, Commit(self.box, number))
             yield from step.commit()
         return step.fetched
 
     def close(self) -> Role:
         """Let the tasks forget the session's programs."""
         for rank in sorted(self._met):
-            yield Tell(rank, 0, Close(self.box))
+            yield Tell(rank, WORKER_BOX, Close(self.box))
 
     def _register(self, signature: Signature, *, once: bool = False) -> Role:
         plan = yield Work(
@@ -171,18 +173,11 @@ class Master:
         others = tuple(sorted(plan.parts.keys() - {self.rank}))
         self._met.update(others)
         for rank in others:
-            yield Tell(rank, 0, plan.parts[rank].message(self.box, number))
+            yield Tell(rank, WORKER_BOX, plan.parts[rank].message(self.box, number))
         client = self.rank, self.box
         own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client))
-        missing = set(own.missing)
-        waiting = set(others)
-        while waiting:
-            sender, message = yield from self._hear(waiting, "to register a program")
-            if isinstance(message, Refused) and message.program == number:
-                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
-            if isinstance(message, Registered) and message.program == number:
-                missing.update(message.missing)
-                waiting.discard(sender)
+        answers = yield from self._answers(others, Registered, number, "to register a program")
+        missing = set(own.missing).union(*(answer.missing for answer in answers))
         return Prepared(number, plan, own, others), missing
 
     def _initialize(self, signature: Signature, missing: Iterable[str]) -> Role:
@@ -205,53 +200,51 @@ class Master:
             yield from step.compute(feeds)
             if not step.loaded.part.agree:
                 yield from step.commit()
-        except (GraphcError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = failure(step.number, error)
         yield Tell(self.rank, self.box, answer)
 
-    def _computed(self, prepared: Prepared, number: int) -> Role:
-        """Step d: hear from all tasks of the step."""
-        waiting = {self.rank, *prepared.others}
-        while waiting:
-            sender, message = yield from self._hear(waiting, f"to compute step {number}")
-            if isinstance(message, Failed) and message.step == number:
-                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
-            if isinstance(message, Computed) and message.step == number:
-                waiting.discard(sender)
-
     def _undo(self, prepared: Prepared, step: Step, error: GraphcError) -> Role:
         """Step e. A task that does not answer breaks the session."""
-        sent = set(step.sent)
+        others, number, sent = prepared.others, step.number, set(step.sent)
         try:
-            for rank in prepared.others:
-                yield Tell(rank, 0, Abort(self.box, step.number))
-            waiting = set(prepared.others)
-            while waiting:
-                sender, message = yield from self._hear(waiting, "to stop")
-                if isinstance(message, Aborted) and message.step == step.number:
-                    sent.update(message.sent)
-                    waiting.discard(sender)
-            for rank in prepared.others:
-                yield Tell(rank, 0, Drain(self.box, step.number, tuple(sorted(sent))))
+            for rank in others:
+                yield Tell(rank, WORKER_BOX, Abort(self.box, number))
+            for answer in (yield from self._answers(others, Aborted, number, "to stop")):
+                sent.update(answer.sent)
+            for rank in others:
+                yield Tell(rank, WORKER_BOX, Drain(self.box, number, tuple(sorted(sent))))
             yield from step.drain(sent)
-            waiting = set(prepared.others)
-            while waiting:
-                sender, message = yield from self._hear(waiting, "to stop")
-                if isinstance(message, Drained) and message.step == step.number:
-                    waiting.discard(sender)
+            yield from self._answers(others, Drained, number, "to stop")
         except ClusterError as broken:
-            self._broken = str(broken)
+            self.broken = str(broken)
             raise ClusterError(f"{error}\n  and then {broken}") from None
 
-    def _hear(self, waiting: Iterable[int], purpose: str) -> Role:
-        """The next message; an error that names who is missing if none comes."""
-        try:
-            return (yield Hear(self.box, self.seconds))
-        except Overdue:
-            names = ", ".join(self._name(rank) for rank in sorted(waiting))
-            raise ClusterError(
-                f"{self._name(self.rank)} waited {self.seconds:g} s for {names} {purpose}"
-            ) from None
+    def _answers(self, ranks: Iterable[int], kind: type[Any], number: int, purpose: str) -> Role:
+        """What all ``ranks`` answer about program or step ``number``; older answers are dropped.
+
+        Raises:
+            GraphcError: one of them tells of an error.
+            ClusterError: one does not answer in time.
+        """
+        waiting, answers = set(ranks), []
+        message: Any
+        while waiting:
+            try:
+                sender, message = yield Hear(self.box, self.seconds)
+            except Overdue:
+                names = ", ".join(self._name(rank) for rank in sorted(waiting))
+                raise ClusterError(
+                    f"{self._name(self.rank)} waited {self.seconds:g} s for {names} {purpose}"
+                ) from None
+            if _number_of(message) != number or sender not in waiting:
+                continue
+            if type(message) is _REFUSALS.get(kind):
+                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
+            if type(message) is kind:
+                waiting.discard(sender)
+                answers.append(message)
+        return answers
 
     def _name(self, rank: int) -> str:
         return self.cluster.name_of(rank)
@@ -261,6 +254,20 @@ def _graph_of(signature: Signature) -> Graph:
     tensors, targets, feeds = signature
     nodes: list[Node] = [*(t.node for t in tensors), *targets, *(t.node for t in feeds)]
     return nodes[0].graph
+
+
+_REFUSALS: dict[type[Any], type[Any]] = {
+    Registered: Refused,
+    Computed: Failed,
+    Drained: Failed,
+}
+"""What comes instead of an answer. While a step is stopped, tasks may still tell that it failed."""
+
+
+def _number_of(message: Any) -> int:
+    """The program or the step that an answer is about."""
+    number: int = message.program if isinstance(message, Registered | Refused) else message.step
+    return number
 
 
 def _raised(kind: str, text: str) -> GraphcError:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 from graphc.backends.loops.program import Program
 from graphc.ir.errors import GraphcError
+
+Key = TypeVar("Key", bound=Hashable)
+Made = TypeVar("Made")
 
 LARGEST_BYTES = 2**44
 """More than this (16 TiB) no machine lends to one tensor."""
 BINDINGS = 16
 """For so many combinations of shapes a program keeps arenas; the oldest goes first."""
+
+
+def kept(bindings: dict[Key, Made], key: Key, make: Callable[[Key], Made]) -> Made:
+    """What was made for ``key`` before, or is made now; the oldest of too many goes."""
+    found = bindings.get(key)
+    if found is None:
+        found = make(key)
+        if len(bindings) >= BINDINGS:
+            del bindings[next(iter(bindings))]
+        bindings[key] = found
+    return found
 
 
 def check_storages(program: Program, sizes: Mapping[str, int]) -> None:

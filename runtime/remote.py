@@ -31,8 +31,14 @@ class ClusterProgram:
         return self.prepared.plan.feeds
 
     def run(self, values: Sequence[Any]) -> list[npt.NDArray[Any]]:
-        """One step; see ``Master.run``."""
-        fetched: list[npt.NDArray[Any]] = self.driver.drive(self.master.run(self.prepared, values))
+        """One step; see ``Master.run``. A step that is interrupted breaks the session."""
+        try:
+            fetched: list[npt.NDArray[Any]] = self.driver.drive(
+                self.master.run(self.prepared, values)
+            )
+        except KeyboardInterrupt:
+            self.master.broken = "a step was interrupted, and may go on elsewhere"
+            raise
         return fetched
 
 

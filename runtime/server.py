@@ -10,10 +10,10 @@ from graphc.compiler import CompileOptions
 from graphc.ir.device import Device
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
-from graphc.runtime.local import target_here
 from graphc.runtime.master import Master, Tags
 from graphc.runtime.messages import Leave
 from graphc.runtime.state import VariableStore

@@ -68,8 +68,8 @@ class Worker:
         answer: Message
         try:
             loaded = yield Work(lambda: self.engine.load(part_of(message), client))
-        except GraphcError as error:
-            answer = Refused(message.program, type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
+            answer = Refused(message.program, *_told(error))
         else:
             self._programs[client, message.program] = loaded
             answer = Registered(message.program, loaded.missing)
@@ -87,7 +87,7 @@ class Worker:
             yield from step.compute()
             if not step.loaded.part.agree:
                 yield from step.commit()
-        except (GraphcError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001, as above
             yield Tell(*client, failure(step.number, error))
         else:
             yield Tell(*client, Computed(step.number))
@@ -139,4 +139,10 @@ def _drained(client: Client, step: Step, message: Drain) -> Role:
 
 def failure(step: int, error: Exception) -> Failed:
     """What a client is told of an error in a step."""
-    return Failed(step, type(error).__name__, str(error))
+    return Failed(step, *_told(error))
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """The kind and the text of an error; one that is not ours is told by its type as well."""
+    kind = type(error).__name__
+    return (kind, str(error)) if isinstance(error, GraphcError) else (kind, f"{kind}: {error}")

@@ -76,7 +76,7 @@ class KernelCache:
 
     def start(self, function: Function, compiling: Compiling) -> None:
         """Begin to compile a kernel that will be asked for, if it is not here already."""
-        name = kernel_name(function, compiling.target)
+        name = compiling.names[function] = kernel_name(function, compiling.target)
         if name not in self._alive and (self.disk is None or name not in self.disk):
             compiling.start(name, function)
 
@@ -94,7 +94,8 @@ class KernelCache:
         Raises:
             CompileError: a function holds what the target cannot do.
         """
-        names = [kernel_name(function, target) for function in functions]
+        known = compiling.names if compiling is not None else {}
+        names = [known.get(function) or kernel_name(function, target) for function in functions]
         wanted = dict(zip(names, functions, strict=True))
         with self._lock:
             found = {name: self._alive[name] for name in wanted if name in self._alive}

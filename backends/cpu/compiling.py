@@ -24,6 +24,8 @@ class Compiling:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.names: dict[Function, str] = {}
+        """Those of the functions that were looked up, which print them: once is enough."""
         self._jobs: dict[str, Future[bytes]] = {}
         self._compilers = threading.local()
         self._threads: ThreadPoolExecutor | None = None

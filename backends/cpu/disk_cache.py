@@ -36,8 +36,11 @@ class DiskCache:
         """Bytes of all entries, as far as known; counted at the first write."""
 
     def __contains__(self, key: str) -> bool:
-        """Whether there is an entry, whole or damaged."""
-        return self._path(key).exists()
+        """Whether there is an entry, whole or damaged, that can be seen."""
+        try:
+            return self._path(key).exists()
+        except OSError:  # ``read`` will tell
+            return False
 
     def read(self, key: str) -> bytes | None:
         """The object kept as ``key``, None if there is none (or only a damaged one)."""

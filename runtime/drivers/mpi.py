@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
     Hear,
@@ -41,18 +42,6 @@ SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 
 
 @dataclass(eq=False, slots=True)
-class Running:
-    """A role in this process: its result or its error once it has ended."""
-
-    role: Role
-    result: Any = None
-    error: BaseException | None = None
-    done: bool = False
-    turn: int = 0
-    """Counts what it waited for: a wake-up for an earlier wait comes too late."""
-
-
-@dataclass(eq=False, slots=True)
 class Ticket:
     """A transfer under way; it keeps its memory."""
 
@@ -68,13 +57,13 @@ class MpiDriver:
     def __init__(self, communicator: Any = None) -> None:
         from mpi4py import MPI
 
-        self._mpi = MPI
+        self._mpi, self._status = MPI, MPI.Status()
         world = MPI.COMM_WORLD if communicator is None else communicator
         self._control, self._data = world.Dup(), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
-        self._crowded = self.size > (os.cpu_count() or 1)
+        self._crowded = self.size > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
         self._boxes: dict[int, deque[tuple[int, Any]]] = {}
         self._hearing: dict[int, tuple[Running, int]] = {}
@@ -91,7 +80,7 @@ class MpiDriver:
     def start(self, role: Role) -> Running:
         """Run ``role`` beside all others, whenever the driver runs."""
         with self._lock:
-            running = Running(role)
+            running = Running(self.rank, role)
             self._ready.append((running, 0, None))
             return running
 
@@ -103,12 +92,15 @@ class MpiDriver:
         """Run until a role that was started has ended; gives its result, raises its error."""
         with self._lock:
             quiet = time.perf_counter()
-            while not running.done:
-                if self._look():
-                    quiet = time.perf_counter()
-                else:
-                    self._relax(time.perf_counter() - quiet)
-            self._driven = time.perf_counter()
+            try:
+                while not running.done:
+                    if self._look():
+                        quiet = time.perf_counter()
+                    else:
+                        self._relax(time.perf_counter() - quiet)
+            finally:
+                running.done = True  # an interrupted wait is not taken up again
+                self._driven = time.perf_counter()
         if running.error is not None:
             raise running.error
         return running.result
@@ -164,7 +156,7 @@ class MpiDriver:
 
     def _probe(self) -> bool:
         """Take in a control message, if one has come."""
-        status = self._mpi.Status()
+        status = self._status
         found = self._control.Improbe(status=status)
         while self._told and self._told[0][0].Test():
             self._told.popleft()
@@ -187,20 +179,9 @@ class MpiDriver:
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
         """Let a role go on, unless it has from this wait already, up to its next wait."""
-        while not running.done and running.turn == turn:
-            running.turn = turn = turn + 1
-            role = running.role
-            try:
-                effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
-            except StopIteration as end:
-                running.done, running.result = True, end.value
-                return
-            except Exception as raised:  # noqa: BLE001, it is what the role ended with
-                running.done, running.error = True, raised
-                return
+        waits = running.done or running.turn != turn
+        while not waits and (effect := running.advance(value)) is not None:
             waits, value = self._rules[type(effect)](self, running, effect)
-            if waits:
-                return
 
     def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
         if effect.to == self.rank:

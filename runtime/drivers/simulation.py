@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
+from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
     Hear,
@@ -54,20 +55,6 @@ class Network:
 
 class Stuck(Exception):  # noqa: N818, it says how things stand
     """Roles wait, and nothing is under way that could wake them."""
-
-
-@dataclass(eq=False)
-class Running:
-    """A role that a simulation runs: its result or its error once it has ended."""
-
-    rank: int
-    role: Role
-    result: Any = None
-    error: BaseException | None = None
-    done: bool = False
-    waits: str = ""
-    turn: int = 0
-    """Counts what it waited for: a wake-up for an earlier wait comes too late."""
 
 
 @dataclass(eq=False)
@@ -118,7 +105,7 @@ class Simulation:
         while not all(running.done for running in wanted):
             if not self._events:
                 left = [r for r in self._roles if not r.done]
-                raise Stuck("\n".join(f"task {r.rank}: {r.waits}" for r in left))
+                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in left))
             self.now, _, event = heapq.heappop(self._events)
             event()
 
@@ -141,21 +128,10 @@ class Simulation:
         self._at(self.now + delay + jitter, lambda: self._resume(running, turn, value))
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
-        waits = running.done or running.turn != turn
-        while not waits:
-            running.turn += 1
-            role = running.role
-            try:
-                effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
-            except StopIteration as end:
-                running.done, running.result = True, end.value
-                return
-            except Exception as raised:  # noqa: BLE001, it is what the role ended with
-                running.done, running.error = True, raised
-                return
-            running.waits = repr(effect)
-            waits = type(effect) in WAITING
+        going = not running.done and running.turn == turn
+        while going and (effect := running.advance(value)) is not None:
             value = self._rules[type(effect)](self, running, effect)
+            going = type(effect) not in WAITING
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1

@@ -7,7 +7,7 @@ import graphc as gx
 from graphc.backends.cpu.cache import KernelCache
 from graphc.backends.reference import run
 from graphc.compiler import extract
-from graphc.runtime import local
+from graphc.runtime import compiled
 
 WIDTH, BATCH = 32, 16
 
@@ -16,7 +16,7 @@ WIDTH, BATCH = 32, 16
 def cold(monkeypatch):
     """No kernel has been compiled before."""
     cache = KernelCache()
-    monkeypatch.setattr(local, "default_cache", lambda: cache)
+    monkeypatch.setattr(compiled, "default_cache", lambda: cache)
 
 
 @pytest.fixture(params=[10, pytest.param(1, marks=pytest.mark.soak)], ids=["tenth", "whole"])

@@ -3,9 +3,9 @@
 import graphc as gx
 from graphc.compiler import CompileOptions
 from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
 from graphc.runtime.engine import Engine
-from graphc.runtime.local import target_here
 from graphc.runtime.master import Master, Tags
 from graphc.runtime.state import VariableStore
 from graphc.runtime.worker import Worker

@@ -6,41 +6,10 @@ import pytest
 import graphc as gx
 from graphc.runtime.drivers.simulation import Network
 from tests.runtime.cluster import SimulatedCluster
+from tests.runtime.replicated import batch, in_numpy, replicated
 
 SPEC = {"ps": ["a"], "worker": ["b", "c"]}
 CHIEF = 1
-
-
-def replicated():
-    """Softmax regression: variables on the server, half of the batch for each worker."""
-    x, y = gx.placeholder(gx.float32, [None, 4]), gx.placeholder(gx.int32, [None])
-    with gx.device("/job:ps/task:0"):
-        w, b = gx.Variable(gx.zeros([4, 3])), gx.Variable(gx.zeros([3]))
-    parts = []
-    halves = zip(gx.split(x, 2, axis=0), gx.split(y, 2, axis=0), strict=True)
-    for task, (rows, labels) in enumerate(halves):
-        with gx.device(f"/job:worker/task:{task}"):
-            logits = gx.matmul(rows, w) + b
-            losses = gx.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-            parts.append(gx.reduce_mean(losses))
-    loss = (parts[0] + parts[1]) / 2.0
-    return x, y, w, loss, gx.train.GradientDescentOptimizer(0.5).minimize(loss)
-
-
-def batch(rng):
-    return rng.normal(size=(8, 4)).astype(np.float32), rng.integers(0, 3, 8).astype(np.int32)
-
-
-def in_numpy(images, labels, steps):
-    """Losses and weights of the same training in float64."""
-    w, b, losses = np.zeros((4, 3)), np.zeros(3), []
-    for _ in range(steps):
-        z = images @ w + b
-        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-        losses.append(-np.log(p[np.arange(8), labels]).mean())
-        p[np.arange(8), labels] -= 1
-        w, b = w - 0.5 * images.T @ p / 8, b - 0.5 * p.mean(0)
-    return losses, w
 
 
 @pytest.mark.random_cases(quick=10, soak=500)
@@ -74,7 +43,7 @@ def test_an_error_anywhere_changes_nothing(case_seed, rng):
     def script(session):
         yield from session.run([loss], [step], {x: images, y: labels})
         (before,) = yield from session.run([w])
-        with pytest.raises(gx.DataError, match=r"(?s)label out of range.*test_cluster.*/task:"):
+        with pytest.raises(gx.DataError, match=r"(?s)label out of range.*replicated.*/task:"):
             yield from session.run([loss], [step], {x: images, y: wrong})
         (after,) = yield from session.run([w])
         yield from session.run([loss], [step], {x: images, y: labels})

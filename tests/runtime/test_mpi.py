@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.test_cluster import in_numpy
+from tests.runtime.replicated import batch, in_numpy
 
 PROGRAMS = Path(__file__).parent / "programs"
 SPEC = {"ps": ["localhost"], "worker": ["localhost", "localhost"]}
@@ -47,9 +47,7 @@ def test_replicas_train_as_one_and_survive_bad_data(synchronous):
         "refused by /job:worker/task:1",
         "unchanged True",
     ]
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(8, 4)).astype(np.float32)
-    wanted, _ = in_numpy(images, rng.integers(0, 3, 8), 40)
+    wanted, _ = in_numpy(*batch(np.random.default_rng(0)), 40)
     np.testing.assert_allclose([float(v) for v in lines[3].split()[1:]], wanted, rtol=1e-4)
 
 

@@ -315,3 +315,12 @@ def test_the_folder_stays_where_the_process_began(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRAPHC_CACHE_DIR", "kernels")
     assert cache_module._directory() == tmp_path / "kernels"
+
+
+def test_a_folder_that_no_system_has_is_warned_of(tmp_path: Path) -> None:
+    cache = KernelCache(DiskCache(tmp_path / ("long" * 100)))
+    with Compiling(HOST) as compiling:
+        cache.start(plus(1), compiling)
+        with pytest.warns(CacheWarning, match="File name too long"):
+            (kernel,) = cache.get([plus(1)], HOST, compiling=compiling)
+    assert value(kernel) == 1
