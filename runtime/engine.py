@@ -41,7 +41,7 @@ class Engine:
         """
         executable = executable_of(
             lambda scheduled: compile_part(
-                part.graph, self.target, scheduled, apart=part.once, early=part.early
+                part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
             ),
             self.target,
         )

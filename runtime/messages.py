@@ -32,8 +32,8 @@ class Register:
     """It initialises: variables that have a value keep it."""
     agree: bool
     """Variables are written only when the client says that all tasks have computed."""
-    early: bool
-    """What variables are given is sent before they are written."""
+    fetched: tuple[str, ...]
+    """The edges whose tensors may be sent after the variables are written."""
     constants: bytes
     """The graph's large constants, in safetensors."""
 

@@ -36,8 +36,8 @@ class Part:
     """It initialises: variables that have a value keep it."""
     agree: bool = False
     """Variables are written only when the client says that all tasks have computed."""
-    early: bool = False
-    """What variables are given is sent before they are written."""
+    fetched: frozenset[str] = frozenset()
+    """The edges whose tensors may be sent after the variables are written."""
 
     def message(self, session: int, program: int) -> Register:
         """This part as a message to its task."""
@@ -53,7 +53,7 @@ class Part:
             tuple(route.peer for route in self.routes.values()),
             self.once,
             self.agree,
-            self.early,
+            tuple(sorted(self.fetched)),
             _packed(constants),
         )
 
@@ -74,7 +74,7 @@ def part_of(message: Register) -> Part:
         routes,
         message.once,
         message.agree,
-        message.early,
+        frozenset(message.fetched),
     )
 
 

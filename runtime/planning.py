@@ -66,9 +66,9 @@ def make_plan(
     numbers = _edge_numbers(graphs)
     symbols = _symbols(signature[2])
     agree = needs_agreement(graph)
-    early = agree or new_values_return(graph)
+    fetched = frozenset() if agree else _fetched(graphs[client])
     parts = {
-        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree, early)
+        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree, fetched)
         for rank, part in graphs.items()
     }
     return Plan(tuple(signature[2]), extracted.checks, symbols, parts, len(numbers), agree)
@@ -89,20 +89,11 @@ def needs_agreement(graph: Graph) -> bool:
     )
 
 
-def new_values_return(graph: Graph) -> bool:
-    """Whether a task that writes variables needs what another one makes of a new value.
-
-    It would wait for that before it commits, so new values must not be sent after that.
-    """
-    writing = _writing(graph)
-    new = {node.inputs[1].node for node in graph.nodes if is_assign(node)}
-    for node in graph.nodes:
-        sources = [t.node for t in node.inputs if t.node in new]
-        if node.device in writing and any(source.device != node.device for source in sources):
-            return True
-        if sources:
-            new.add(node)
-    return False
+def _fetched(graph: Graph) -> frozenset[str]:
+    """The edges of what the client only fetches: it waits for them last, and nobody for it then."""
+    read = {tensor for node in graph.nodes for tensor in node.inputs}
+    arrivals = (t for t in graph.outputs if t.node.op.name == "recv" and t not in read)
+    return frozenset(tensor.node.attrs["edge"] for tensor in arrivals)
 
 
 def _writing(graph: Graph) -> set[str]:

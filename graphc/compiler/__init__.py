@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from graphc.backends.loops.ir import Function
 from graphc.backends.loops.program import Program
-from graphc.compiler.commit import finish
+from graphc.compiler.commit import Shared, finish
 from graphc.compiler.extract import Extract, extract
 from graphc.compiler.freeze import freeze
 from graphc.compiler.lower import Draft, lower
@@ -66,17 +66,18 @@ def compile_part(
     scheduled: Callable[[Function], None] | None = None,
     *,
     apart: bool = False,
-    early: bool = False,
+    fetched: frozenset[str] = frozenset(),
 ) -> Program:
     """The program of one device, of the part of an optimised graph that ``partition`` gave it.
 
-    ``apart``: each variable is written by a call that writes nothing else. ``early``: what
-    variables are given is sent before they are written.
+    ``apart``: each variable is written by a call that writes nothing else. ``fetched``: the edges
+    whose tensors may be sent after variables are written.
 
     Raises:
         CompileError: as ``compile_graph``.
     """
-    return finish(_lowered(graph, target, scheduled), graph, (), apart=apart, early=early)
+    shared = Shared(apart, fetched)
+    return finish(_lowered(graph, target, scheduled), graph, (), shared)
 
 
 def _lowered(graph: Graph, target: Target, scheduled: Callable[[Function], None] | None) -> Draft:

@@ -8,7 +8,7 @@ commit phase.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphc.backends.loops.program import Call, Check, Program, Storage
 from graphc.compiler.lower import Draft, with_storages
@@ -18,21 +18,25 @@ from graphc.ir.graph import Graph
 from graphc.ir.types import TensorType
 
 
-def finish(
-    draft: Draft,
-    graph: Graph,
-    checks: tuple[Check, ...],
-    *,
-    apart: bool = False,
-    early: bool = False,
-) -> Program:
-    """The program of ``draft``: fetches as ``graph.outputs``, assigns committed.
+@dataclass(frozen=True)
+class Shared:
+    """How variables are written that others may write while a step computes.
 
-    ``apart``: each variable is written by a copy of its own. ``early``: the commit phase waits for
-    other tasks, which may wait for what is sent: new values are sent before it.
+    An update is then made to what a variable holds in the commit phase, whatever else is computed
+    from it before. ``apart``: each variable is written by a copy of its own. What goes over one
+    of the edges ``fetched`` may be sent after that; others may wait for all else.
     """
+
+    apart: bool = False
+    fetched: frozenset[str] = frozenset()
+
+
+def finish(
+    draft: Draft, graph: Graph, checks: tuple[Check, ...], shared: Shared | None = None
+) -> Program:
+    """The program of ``draft``: fetches as ``graph.outputs``, assigns committed."""
     fetches = _fetches(draft, graph)
-    committed = _Commit(draft, apart, early)
+    committed = _Commit(draft, shared)
     compute, commit = committed.phases()
     calls = [_with_workspace(draft, call) for call in (*compute, *commit)]
     calls, moved = _reusing_memory(draft, calls)
@@ -72,8 +76,9 @@ def _fetches(draft: Draft, graph: Graph) -> tuple[int, ...]:
 class _Commit:
     """Decides which calls write variables directly, and in which order they commit."""
 
-    def __init__(self, draft: Draft, apart: bool, early: bool) -> None:
-        self.draft, self.apart, self.early = draft, apart, early
+    def __init__(self, draft: Draft, shared: Shared | None) -> None:
+        self.draft, self.shared = draft, shared
+        self.apart = shared is not None and shared.apart
         self.producer: dict[int, Call] = {}
         self.consumers: dict[int, list[Call]] = {}
         for call in draft.calls:
@@ -94,15 +99,16 @@ class _Commit:
                 self.direct[value] = variable
             elif value != variable:
                 self.copies.append((value, variable, node.name))
-        compute = [call for call in self.draft.calls if call not in late]
-        if self.early:
-            compute += self._sent_early(late)
+        compute = self._computed(late)
         ordered = self._ordered([call for call in self.draft.calls if call in late])
         commit = [with_storages(call, self.direct) for call in ordered]
         return compute + self._saved(), commit + self._copied()
 
     def _late(self) -> set[Call]:
-        """Calls that cannot fail and whose results go to assigns, and else to such calls alone."""
+        """Calls that cannot fail and whose results go to assigns, and else to such calls alone.
+
+        Of shared variables, results may go elsewhere as well (``_computed``).
+        """
         assigned = {value for _, value in self.draft.assigns}
         late: set[Call] = set()
         for call in reversed(self.draft.calls):
@@ -111,30 +117,35 @@ class _Commit:
             if (
                 not self.draft.kernels[call.kernel].guards
                 and any(r in assigned for r in results)
-                and all(reader in late for reader in readers)
+                and (self.shared is not None or all(reader in late for reader in readers))
             ):
                 late.add(call)
         return late
 
-    def _sent_early(self, late: set[Call]) -> list[Call]:
-        """Copies of the late calls behind what is sent; the sends take what these compute.
+    def _computed(self, late: set[Call]) -> list[Call]:
+        """The calls before the commit, in order; of late ones whose results are needed, copies.
 
-        The calls themselves stay late: each update is made to what the variable holds then.
+        Readers and early sends take what the copies compute, the assigns what the calls do later.
         """
         change: dict[int, int] = {}
-        needed = {storage for _, storage in self.draft.sends}
-        copies: list[Call] = []
-        for call in reversed([c for c in self.draft.calls if c in late]):
-            if needed.isdisjoint(call.writes):
+        sends = self.draft.sends
+        fetched = self.shared.fetched if self.shared is not None else frozenset()
+        early = [node.attrs["edge"] not in fetched for node, _ in sends]
+        needed = {storage for (_, storage), first in zip(sends, early, strict=True) if first}
+        found: list[Call] = []
+        for call in reversed(self.draft.calls):
+            if call in late and needed.isdisjoint(call.writes):
                 continue
             needed.update(call.reads)
-            for result in call.writes:
-                change[result] = self.draft.add_storage(
-                    "temporary", self.draft.storages[result].type
-                )
-            copies.append(call)
-        self.draft.sends = [(node, change.get(s, s)) for node, s in self.draft.sends]
-        return [with_storages(call, change) for call in reversed(copies)]
+            found.append(call)
+            for result in call.writes if call in late else ():
+                type_ = self.draft.storages[result].type
+                change[result] = self.draft.add_storage("temporary", type_)
+        self.draft.sends = [
+            (node, change.get(s, s) if first else s)
+            for (node, s), first in zip(sends, early, strict=True)
+        ]
+        return [with_storages(call, change) for call in reversed(found)]
 
     def _writes_directly(self, value: int, variable: int, late: set[Call]) -> bool:
         call = self.producer.get(value)

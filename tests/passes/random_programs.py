@@ -29,10 +29,10 @@ class Program:
     )
 
 
-def random_program(seed: int, size: int = 25, state: bool = True) -> Program:
-    """About ``size`` nodes, of which a few are fetched or run."""
+def random_program(seed: int, size: int = 25, state: bool = True, place=None) -> Program:
+    """About ``size`` nodes, of which a few are fetched or run; ``place`` gives them devices."""
     maker = _Maker(random.Random(seed), state)
-    with maker.program.graph.as_default():
+    with maker.program.graph.as_default(), gx.device(place):
         maker.sources()
         for _ in range(size):
             maker.step()
