@@ -61,13 +61,14 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
         if cut > at:
             done.append(Run(at, cut))
             at = cut
-        # What has come is sent on, and what is there is sent, before anything is waited for.
+        # What is there is sent before anything is waited for, and what comes is sent on at once.
         arriving = [t for t in program.receives if t.call == cut]
         leaving = [t for t in early if t.call == cut]
         coming = {t.storage for t in arriving}
         done += [Send(t) for t in leaving if t.storage not in coming]
-        done += [Wait(t) for t in arriving]
-        done += [Send(t) for t in leaving if t.storage in coming]
+        for arrival in arriving:
+            done.append(Wait(arrival))
+            done += [Send(t) for t in leaving if t.storage == arrival.storage]
     done += [Wait(transfer) for transfer in early]
     done.append(Commit())
     done += [Send(transfer) for transfer in late]

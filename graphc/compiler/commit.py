@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from graphc.backends.loops.program import Call, Check, Program, Storage
-from graphc.compiler.lower import Draft, with_storages
+from graphc.compiler.lower import Departure, Draft, with_storages
 from graphc.compiler.transfers import transfers
 from graphc.ir.dims import product
 from graphc.ir.graph import Graph
@@ -128,10 +129,9 @@ class _Commit:
         Readers and early sends take what the copies compute, the assigns what the calls do later.
         """
         change: dict[int, int] = {}
-        sends = self.draft.sends
         fetched = self.shared.fetched if self.shared is not None else frozenset()
-        early = [node.attrs["edge"] not in fetched for node, _ in sends]
-        needed = {storage for (_, storage), first in zip(sends, early, strict=True) if first}
+        early = {send for send in self.draft.sends if send.node.attrs["edge"] not in fetched}
+        needed = {send.storage for send in early}
         found: list[Call] = []
         for call in reversed(self.draft.calls):
             if call in late and needed.isdisjoint(call.writes):
@@ -141,9 +141,15 @@ class _Commit:
             for result in call.writes if call in late else ():
                 type_ = self.draft.storages[result].type
                 change[result] = self.draft.add_storage("temporary", type_)
+        kept = set(found)
+        before = [0, *accumulate(call in kept for call in self.draft.calls)]
         self.draft.sends = [
-            (node, change.get(s, s) if first else s)
-            for (node, s), first in zip(sends, early, strict=True)
+            Departure(
+                send.node,
+                change.get(send.storage, send.storage) if send in early else send.storage,
+                before[send.after],
+            )
+            for send in self.draft.sends
         ]
         return [with_storages(call, change) for call in reversed(found)]
 
@@ -220,7 +226,7 @@ def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> tuple[list[Call], di
     last: dict[int, int] = {}
     for step, call in enumerate(calls):
         last |= dict.fromkeys(call.storages, step)
-    last |= dict.fromkeys((storage for _, storage in draft.sends), len(calls))
+    last |= dict.fromkeys((send.storage for send in draft.sends), len(calls))
     change: dict[int, int] = {}
     result: list[Call] = []
     for step, call in enumerate(calls):

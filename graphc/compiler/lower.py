@@ -22,6 +22,15 @@ from graphc.ops.fused import guarding_nodes
 Schedule = Callable[[Kernel], Function]
 
 
+@dataclass(frozen=True)
+class Departure:
+    """What a ``send`` node takes to another device, and how many calls come before it."""
+
+    node: Node
+    storage: int
+    after: int
+
+
 @dataclass
 class Draft:
     """A program in the making: calls in the graph's order, storages by number."""
@@ -33,9 +42,9 @@ class Draft:
     constants: dict[str, Any] = field(default_factory=dict)
     place: dict[Tensor, int] = field(default_factory=dict)
     """The storage of each tensor."""
-    sends: list[tuple[Node, int]] = field(default_factory=list)
+    sends: list[Departure] = field(default_factory=list)
     receives: list[tuple[Node, int]] = field(default_factory=list)
-    """(node, storage that goes to another device or comes from there)."""
+    """(node, storage of what comes from another device)."""
     assigns: list[tuple[Node, int]] = field(default_factory=list)
     """(assign node, storage of its value), at most one for each variable."""
     _kernel_numbers: dict[Any, int] = field(default_factory=dict)
@@ -146,7 +155,7 @@ def _assign(draft: Draft, node: Node) -> None:
 
 
 def _send(draft: Draft, node: Node) -> None:
-    draft.sends.append((node, draft.place[node.inputs[0]]))
+    draft.sends.append(Departure(node, draft.place[node.inputs[0]], len(draft.calls)))
 
 
 def _receive(draft: Draft, node: Node) -> None:

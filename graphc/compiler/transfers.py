@@ -11,32 +11,36 @@ from graphc.compiler.lower import Draft
 def transfers(
     draft: Draft, calls: Sequence[Call], moved: Mapping[int, int], commit: int
 ) -> tuple[tuple[Transfer, ...], tuple[Transfer, ...]]:
-    """The sends and the receives of a draft, each in the order of their calls.
+    """The sends and the receives of a draft, in the order in which they begin and end.
 
     A send begins behind the last call that writes its storage; a variable that is read, not
-    assigned, is sent as it is before the commit phase. A receive ends before the first call that
-    touches its storage, and before ``commit``. ``moved`` are storages that became others.
+    assigned, is sent as it is before the commit phase. A receive ends where it is first needed, in
+    the order of the nodes: by a call or to be sent on, and before ``commit``. So no task waits
+    for what another one can send only later in that order. ``moved`` are storages that became
+    others.
     """
     written: dict[int, int] = {}
-    touched: dict[int, int] = {}
+    touched: dict[int, tuple[int, int]] = {}
     for number, call in enumerate(calls):
         written |= dict.fromkeys(call.writes, number + 1)
         for storage in call.storages:
-            touched.setdefault(storage, min(number, commit))
+            touched.setdefault(storage, (min(number, commit), len(draft.sends)))
+    never = (commit, len(draft.sends))
+    for number, send in enumerate(draft.sends):
+        first = touched.get(send.storage, never)
+        touched[send.storage] = min(first, (min(send.after, commit), number))
+    arriving = sorted(draft.receives, key=lambda receive: touched.get(receive[1], never))
     receives = [
-        Transfer(node.attrs["edge"], storage, node.attrs["source"], touched.get(storage, commit))
-        for node, storage in draft.receives
+        Transfer(node.attrs["edge"], at, node.attrs["source"], touched.get(at, never)[0])
+        for node, at in arriving
     ]
     arrives = {transfer.storage: transfer.call for transfer in receives}
     sends = []
-    for node, storage in draft.sends:
-        now = moved.get(storage, storage)
+    for send in draft.sends:
+        now = moved.get(send.storage, send.storage)
         begin = max(written.get(now, 0), arrives.get(now, 0))
-        if draft.storages[storage].kind == "variable":
+        if draft.storages[send.storage].kind == "variable":
             begin = 0
-        sends.append(Transfer(node.attrs["edge"], now, node.attrs["to"], begin))
-    return _ordered(sends), _ordered(receives)
-
-
-def _ordered(found: Sequence[Transfer]) -> tuple[Transfer, ...]:
-    return tuple(sorted(found, key=lambda transfer: transfer.call))
+        sends.append(Transfer(send.node.attrs["edge"], now, send.node.attrs["to"], begin))
+    sends.sort(key=lambda transfer: transfer.call)
+    return tuple(sends), tuple(receives)
