@@ -5,8 +5,8 @@ and no clock. A driver runs them: ``drivers.mpi`` in a process each, ``drivers.s
 a cluster in one process, in virtual time. Ranks are the numbers of tasks in the cluster's order;
 a box is where one role of a process hears its messages.
 
-A role goes on at once after effects that only begin something; at ``Hear``, ``Await`` and ``Work``
-other roles of its task may go on first.
+A role goes on at once after effects that only begin something; at ``Hear``, ``Await``, ``Work``,
+``Join`` and ``Pause`` other roles of its task may go on first.
 """
 
 from __future__ import annotations
@@ -95,10 +95,22 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Go on once a role that was spawned has ended; its error is raised."""
+
+    handle: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let the roles of this task go on that can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End a role that was spawned, wherever it waits; its tickets stay as they are."""
 
     handle: Any
 
 
-Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Stop
+Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Join | Pause | Stop

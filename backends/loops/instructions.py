@@ -2,8 +2,9 @@
 
 All receives are posted before anything else, each is waited for where it is first needed, and each
 send is begun as soon as its tensor is there; all are waited for before variables are written. What
-variables were given is sent behind that. The list is what a worker executes and what a checker of
-plans looks at.
+variables were given is sent behind that. A reduction over workers begins as soon as its operands
+are there, and goes on beside the calls up to the first that needs it. The list is what a worker
+executes and what a checker of plans looks at.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from graphc.backends.loops.program import Program, Transfer
+from graphc.backends.loops.program import Program, Reduction, Transfer
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,25 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Reduce:
+    """Begin to reduce; the memory must not be touched until the wait."""
+
+    reduction: Reduction
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Go on once the reduction that was begun has ended."""
+
+    reduction: Reduction
+
+
+@dataclass(frozen=True)
 class Commit:
     """The rest of the calls: variables are written, in one go; nothing fails any more."""
 
 
-Instruction: TypeAlias = Run | Receive | Send | Wait | Commit
+Instruction: TypeAlias = Run | Receive | Send | Wait | Reduce | Reduced | Commit
 
 
 def instructions_of(program: Program) -> tuple[Instruction, ...]:
@@ -57,7 +72,9 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
     early = [t for t in program.sends if t.call <= program.commit]
     late = [t for t in program.sends if t.call > program.commit]
     at = 0
-    for cut in sorted({t.call for t in (*program.receives, *early)} | {program.commit}):
+    cuts = {t.call for t in (*program.receives, *early)} | {program.commit}
+    cuts |= {cut for r in program.reductions for cut in (r.begin, r.end)}
+    for cut in sorted(cuts):
         if cut > at:
             done.append(Run(at, cut))
             at = cut
@@ -69,6 +86,8 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
         for arrival in arriving:
             done.append(Wait(arrival))
             done += [Send(t) for t in leaving if t.storage == arrival.storage]
+        done += [Reduce(r) for r in program.reductions if r.begin == cut]
+        done += [Reduced(r) for r in program.reductions if r.end == cut]
     done += [Wait(transfer) for transfer in early]
     done.append(Commit())
     done += [Send(transfer) for transfer in late]

@@ -18,7 +18,9 @@ from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
     Hear,
+    Join,
     Overdue,
+    Pause,
     Post,
     Role,
     Spawn,
@@ -140,7 +142,7 @@ class MpiDriver:
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
         moved = bool(self._ready)
-        while self._ready:
+        for _ in range(len(self._ready)):  # those that pause come again after a look
             self._resume(*self._ready.popleft())
         moved |= self._probe()
         return self._test() or moved
@@ -182,6 +184,8 @@ class MpiDriver:
         waits = running.done or running.turn != turn
         while not waits and (effect := running.advance(value)) is not None:
             waits, value = self._rules[type(effect)](self, running, effect)
+        if running.done and running.joiner is not None:
+            self._ready.append((*running.joiner, running.error))
 
     def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
         if effect.to == self.rank:
@@ -242,6 +246,17 @@ class MpiDriver:
     def _spawn(self, running: Running, effect: Spawn) -> tuple[bool, Any]:
         return False, self.start(effect.role)
 
+    def _join(self, running: Running, effect: Join) -> tuple[bool, Any]:
+        handle: Running = effect.handle
+        if handle.done:
+            return False, handle.error
+        handle.joiner = running, running.turn
+        return True, None
+
+    def _pause(self, running: Running, effect: Pause) -> tuple[bool, Any]:
+        self._ready.append((running, running.turn, None))
+        return True, None
+
     def _stop(self, running: Running, effect: Stop) -> tuple[bool, Any]:
         handle: Running = effect.handle
         handle.done = True
@@ -259,5 +274,7 @@ class MpiDriver:
         Withdraw: _withdraw,
         Work: _work,
         Spawn: _spawn,
+        Join: _join,
+        Pause: _pause,
         Stop: _stop,
     }

@@ -19,6 +19,8 @@ class Running:
     done: bool = False
     waits: Effect | None = None
     """What it asked for last."""
+    joiner: tuple[Running, int] | None = None
+    """Who waits for its end, in which turn."""
     turn: int = 0
     """Counts what it waited for: a wake-up for an earlier wait comes too late."""
 

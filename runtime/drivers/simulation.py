@@ -18,7 +18,9 @@ from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
     Hear,
+    Join,
     Overdue,
+    Pause,
     Post,
     Role,
     Spawn,
@@ -28,7 +30,7 @@ from graphc.runtime.effects import (
     Work,
 )
 
-WAITING = frozenset({Hear, Await, Work})
+WAITING = frozenset({Hear, Await, Work, Join, Pause})
 """After these a role goes on later, and others in between; after all else at once."""
 CONTROL_BYTES = 64
 """What a control message counts for on its way."""
@@ -132,6 +134,8 @@ class Simulation:
         while going and (effect := running.advance(value)) is not None:
             value = self._rules[type(effect)](self, running, effect)
             going = type(effect) not in WAITING
+        if running.done and running.joiner is not None:
+            self._wake(*running.joiner, running.error)
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1
@@ -216,6 +220,16 @@ class Simulation:
     def _spawn(self, running: Running, effect: Spawn) -> Running:
         return self.spawn(running.rank, effect.role)
 
+    def _join(self, running: Running, effect: Join) -> None:
+        handle: Running = effect.handle
+        if handle.done:
+            self._wake(running, running.turn, handle.error)
+        else:
+            handle.joiner = running, running.turn
+
+    def _pause(self, running: Running, effect: Pause) -> None:
+        self._wake(running, running.turn)
+
     def _stop(self, running: Running, effect: Stop) -> None:
         handle: Running = effect.handle
         handle.done = True
@@ -239,5 +253,7 @@ class Simulation:
         Withdraw: _withdraw,
         Work: _work,
         Spawn: _spawn,
+        Join: _join,
+        Pause: _pause,
         Stop: _stop,
     }
