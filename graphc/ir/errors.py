@@ -44,6 +44,10 @@ class ClusterError(GraphcError, RuntimeError):
     """A cluster that is described or started wrongly, or a task that does not answer."""
 
 
+class ShardError(GraphcError, ValueError):
+    """A graph that cannot be divided among workers: a node needs what other workers hold."""
+
+
 class DataError(GraphcError, ArithmeticError):
     """An error in the data of a step: an index out of range, an integer division by zero."""
 
