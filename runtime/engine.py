@@ -18,6 +18,7 @@ from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.memory import check_storages, kept
+from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
 from graphc.runtime.state import VariableStore, accesses_of
 
@@ -72,6 +73,11 @@ class Loaded:
     def missing(self) -> tuple[str, ...]:
         """Variables that a step reads and that have no value yet."""
         return tuple(sorted(self.reads - self.store.initialized))
+
+    @property
+    def strands(self) -> list[Strand]:
+        """In which order a step communicates."""
+        return strands_of(self.instructions, self.part.routes)
 
     def bind(self, sizes: Sequence[int]) -> Binding:
         """Memory and addresses for steps of these sizes, in the order of the part's symbols.

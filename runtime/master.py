@@ -3,15 +3,17 @@
 For fetches and feeds that are new to it, it makes a plan and registers each part with its task:
 
     a. Register goes to every other task of the plan; this task's part is compiled meanwhile.
-    b. Registered comes back from each, with the variables that have no value there; these are
-       initialised, each by whichever client comes first. Refused ends it with the task's error.
+    b. Registered comes back from each, with the order in which it communicates and the variables
+       that have no value there. Refused ends it with the task's error. If the orders of all could
+       make a step wait for ever, the plan is refused here (``checker``), before anything runs.
+    c. The variables are initialised, each by whichever client comes first, by such a plan too.
 
 A step:
 
-    c. Run goes to every other task of the plan; this task's part begins.
-    d. Computed comes from each. Where a task could write in a step that fails elsewhere, Commit
+    d. Run goes to every other task of the plan; this task's part begins.
+    e. Computed comes from each. Where a task could write in a step that fails elsewhere, Commit
        then goes to all; else each has committed by itself.
-    e. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
+    f. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
        with what each began to send, Drain tells all of it, Drained comes from each. Then no message
        of the step is left, no variable was written, and the error is raised.
 """
@@ -32,6 +34,7 @@ from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.graph import Graph, Node
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
+from graphc.runtime.checker import check_plan
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
@@ -50,6 +53,7 @@ from graphc.runtime.messages import (
     Registered,
     Run,
 )
+from graphc.runtime.order import unpacked
 from graphc.runtime.planning import Plan, Signature, make_plan
 from graphc.runtime.step import Step
 from graphc.runtime.worker import failure
@@ -81,7 +85,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan that all its tasks have registered."""
+    """A plan that all its tasks have registered, and that is proved to end."""
 
     number: int
     plan: Plan
@@ -114,10 +118,11 @@ class Master:
     _steps: Iterator[int] = field(default_factory=count)
 
     def prepare(self, signature: Signature) -> Role:
-        """Steps a and b, unless that was done before; gives a ``Prepared``.
+        """Steps a to c, unless that was done before; gives a ``Prepared``.
 
         Raises:
             GraphcError: whatever is wrong with the graph, here or for another task.
+            PlanError: a step could wait for ever.
             ClusterError: a task that does not answer.
         """
         found = self._programs.get(signature)
@@ -128,7 +133,7 @@ class Master:
         return found
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
-        """Steps c to e on a value for each feed; gives the values fetched.
+        """Steps d to f on a value for each feed; gives the values fetched.
 
         Raises:
             FeedError, DataError: as ``Session.run``; no variable was changed anywhere.
@@ -177,7 +182,10 @@ class Master:
         client = self.rank, self.box
         own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client))
         answers = yield from self._answers(others, Registered, number, "to register a program")
-        missing = set(own.missing).union(*(answer.missing for answer in answers))
+        missing = set(own.missing).union(*(answer.missing for answer in answers.values()))
+        strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
+        strands[self.rank] = own.strands
+        yield Work(lambda: check_plan(plan, self.cluster, strands))
         return Prepared(number, plan, own, others), missing
 
     def _initialize(self, signature: Signature, missing: Iterable[str]) -> Role:
@@ -205,12 +213,13 @@ class Master:
         yield Tell(self.rank, self.box, answer)
 
     def _undo(self, prepared: Prepared, step: Step, error: GraphcError) -> Role:
-        """Step e. A task that does not answer breaks the session."""
+        """Step f. A task that does not answer breaks the session."""
         others, number, sent = prepared.others, step.number, set(step.sent)
         try:
             for rank in others:
                 yield Tell(rank, WORKER_BOX, Abort(self.box, number))
-            for answer in (yield from self._answers(others, Aborted, number, "to stop")):
+            stopped = yield from self._answers(others, Aborted, number, "to stop")
+            for answer in stopped.values():
                 sent.update(answer.sent)
             for rank in others:
                 yield Tell(rank, WORKER_BOX, Drain(self.box, number, tuple(sorted(sent))))
@@ -221,13 +230,13 @@ class Master:
             raise ClusterError(f"{error}\n  and then {broken}") from None
 
     def _answers(self, ranks: Iterable[int], kind: type[Any], number: int, purpose: str) -> Role:
-        """What all ``ranks`` answer about program or step ``number``; older answers are dropped.
+        """What each of ``ranks`` answers about program or step ``number``; older ones are dropped.
 
         Raises:
             GraphcError: one of them tells of an error.
             ClusterError: one does not answer in time.
         """
-        waiting, answers = set(ranks), []
+        waiting, answers = set(ranks), {}
         message: Any
         while waiting:
             try:
@@ -243,7 +252,7 @@ class Master:
                 raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
             if type(message) is kind:
                 waiting.discard(sender)
-                answers.append(message)
+                answers[sender] = message
         return answers
 
     def _name(self, rank: int) -> str:

@@ -40,10 +40,13 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Worker to client: the program is compiled; variables that it reads and have no value."""
+    """Worker to client: the program is compiled."""
 
     program: int
     missing: tuple[str, ...]
+    """The variables that it reads and that have no value."""
+    order: tuple[int, ...]
+    """In which order it communicates: see ``order.packed``."""
 
 
 @dataclass(frozen=True, slots=True)

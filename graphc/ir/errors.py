@@ -48,6 +48,10 @@ class ShardError(GraphcError, ValueError):
     """A graph that cannot be divided among workers: a node needs what other workers hold."""
 
 
+class PlanError(GraphcError, RuntimeError):
+    """A plan in which tasks would wait for each other for ever: it is refused before it runs."""
+
+
 class DataError(GraphcError, ArithmeticError):
     """An error in the data of a step: an index out of range, an integer division by zero."""
 
