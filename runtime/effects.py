@@ -7,6 +7,9 @@ a box is where one role of a process hears its messages.
 
 A role goes on at once after effects that only begin something; at ``Hear``, ``Await``, ``Work``,
 ``Join`` and ``Pause`` other roles of its task may go on first.
+
+``about`` and ``step`` name an effect in a timeline; without a name it is not shown. Effects are
+never changed; they are not frozen because that takes four times as long to make one.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ class Overdue(Exception):  # noqa: N818, nothing is wrong with who is told
     """A wait took longer than it may."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tell:
     """Hand ``message`` to ``box`` of task ``to``; messages between two tasks keep their order."""
 
@@ -37,7 +40,7 @@ class Tell:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hear:
     """The next message for ``box`` of this task, as (sender, message).
 
@@ -46,9 +49,11 @@ class Hear:
 
     box: int
     seconds: float | None = None
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Post:
     """Begin to send ``memory`` to ``peer``, or to receive into it; gives a ticket to await.
 
@@ -59,9 +64,11 @@ class Post:
     tag: int
     memory: Any
     sends: bool
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Await:
     """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
 
@@ -69,14 +76,14 @@ class Await:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Withdraw:
     """Take back a receive that nothing was sent for."""
 
     ticket: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """The result of ``function()``, which computes and waits for nobody; its error is raised.
 
@@ -85,28 +92,31 @@ class Work:
 
     function: Callable[[], Any]
     seconds: float = 0.0
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spawn:
     """Run another role of this task beside this one; gives a handle to stop it by."""
 
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Join:
     """Go on once a role that was spawned has ended; its error is raised."""
 
     handle: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Let the roles of this task go on that can."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+@dataclass(slots=True)
 class Stop:
     """End a role that was spawned, wherever it waits; its tickets stay as they are."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Binding, Executable
-from graphc.backends.loops.instructions import Instruction, instructions_of
+from graphc.backends.loops.instructions import Instruction, instructions_of, one_by_one
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
@@ -26,11 +26,15 @@ Array = npt.NDArray[Any]
 
 
 class Engine:
-    """Compiles what one task runs; ``store`` has the task's variables."""
+    """Compiles what one task runs; ``store`` has the task's variables.
 
-    def __init__(self, target: Target, store: VariableStore) -> None:
+    ``apart``: calls of kernels are made one by one, so that a timeline shows each of them.
+    """
+
+    def __init__(self, target: Target, store: VariableStore, *, apart: bool = False) -> None:
         self.target = target
         self.store = store
+        self.apart = apart
         self._clients: set[Hashable] = set()
 
     def load(self, part: Part, client: Hashable) -> Loaded:
@@ -51,7 +55,7 @@ class Engine:
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
-        return Loaded(part, executable, self.store, variables)
+        return Loaded(part, executable, self.store, variables, self.apart)
 
 
 @dataclass
@@ -62,12 +66,17 @@ class Loaded:
     executable: Executable
     store: VariableStore
     variables: Mapping[str, Array]
+    apart: bool = False
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program = self.executable.program
-        self.instructions: tuple[Instruction, ...] = instructions_of(self.program)
+        made = instructions_of(self.program)
+        self.instructions: tuple[Instruction, ...] = one_by_one(made) if self.apart else made
         self.writes, self.reads = accesses_of(self.program)
+        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
+        self.about_commit = f"commit {written}" if written else ""
+        """What a timeline calls the commit; there is none of a part that writes nothing."""
 
     @property
     def missing(self) -> tuple[str, ...]:

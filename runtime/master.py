@@ -172,7 +172,8 @@ class Master:
         plan = yield Work(
             lambda: make_plan(
                 signature, self.cluster, self.rank, self.engine.target, self.options, once=once
-            )
+            ),
+            about="plan",
         )
         number = next(self._numbers)
         others = tuple(sorted(plan.parts.keys() - {self.rank}))
@@ -180,7 +181,7 @@ class Master:
         for rank in others:
             yield Tell(rank, WORKER_BOX, plan.parts[rank].message(self.box, number))
         client = self.rank, self.box
-        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client))
+        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client), about="compile")
         answers = yield from self._answers(others, Registered, number, "to register a program")
         missing = set(own.missing).union(*(answer.missing for answer in answers.values()))
         strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
@@ -240,7 +241,7 @@ class Master:
         message: Any
         while waiting:
             try:
-                sender, message = yield Hear(self.box, self.seconds)
+                sender, message = yield Hear(self.box, self.seconds, kind.__name__, number)
             except Overdue:
                 names = ", ".join(self._name(rank) for rank in sorted(waiting))
                 raise ClusterError(

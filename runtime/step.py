@@ -22,6 +22,7 @@ from graphc.backends.loops.program import Transfer
 from graphc.ir.errors import ClusterError
 from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw, Work
 from graphc.runtime.engine import Loaded
+from graphc.runtime.part import Route
 
 Array = npt.NDArray[Any]
 
@@ -58,7 +59,9 @@ class Step:
             DataError: an error in the data.
             ClusterError: a transfer that does not end in time, with the task that it waits for.
         """
-        binding = self._binding = yield Work(lambda: self.loaded.bind(self._sizes))
+        binding = self._binding = yield Work(
+            lambda: self.loaded.bind(self._sizes), about="bind", step=self.number
+        )
         self.fetched = binding.begin(feeds)
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
@@ -73,7 +76,9 @@ class Step:
         """
         binding = self._binding
         assert binding is not None, "a step is committed after it was computed"
-        self._given = yield Work(lambda: self.loaded.commit(binding))
+        self._given = yield Work(
+            lambda: self.loaded.commit(binding), about=self.loaded.about_commit, step=self.number
+        )
         for instruction in self._instructions:
             yield from self._rules[type(instruction)](self, binding, instruction)
 
@@ -99,17 +104,19 @@ class Step:
             route = self.loaded.part.routes[transfer.edge]
             if route.number in sent and route.number not in self._receives:
                 memory = bytearray(self.loaded.program.storages[transfer.storage].bytes(sizes))
-                ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
+                ticket = yield self._post(transfer, route, memory, sends=False)
                 self._receives[route.number] = transfer, ticket
 
     def _run(self, binding: Binding, instruction: Run) -> Role:
-        yield Work(lambda: binding.run_calls(instruction.first, instruction.last))
+        first, last = instruction.first, instruction.last
+        name = self.loaded.program.calls[first].name
+        yield Work(lambda: binding.run_calls(first, last), about=name, step=self.number)
 
     def _receive(self, binding: Binding, instruction: Receive) -> Role:
         transfer = instruction.transfer
         route = self.loaded.part.routes[transfer.edge]
         memory = binding.memory(transfer.storage)
-        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
+        ticket = yield self._post(transfer, route, memory, sends=False)
         self._receives[route.number] = transfer, ticket
 
     def _send(self, binding: Binding, instruction: Send) -> Role:
@@ -117,8 +124,12 @@ class Step:
         route = self.loaded.part.routes[transfer.edge]
         given = self._given.get(transfer.storage)
         memory = self.loaded.memory(binding, transfer) if given is None else given
-        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=True)
+        ticket = yield self._post(transfer, route, memory, sends=True)
         self._sends[route.number] = transfer, ticket
+
+    def _post(self, transfer: Transfer, route: Route, memory: Any, *, sends: bool) -> Post:
+        tag = self._tag + route.number
+        return Post(route.peer, tag, memory, sends, transfer.edge, self.number)
 
     def _wait(self, binding: Binding, instruction: Wait) -> Role:
         number = self.loaded.part.routes[instruction.transfer.edge].number

@@ -68,7 +68,7 @@ class Worker:
         client = sender, message.session
         answer: Message
         try:
-            loaded = yield Work(lambda: self.engine.load(part_of(message), client))
+            loaded = yield Work(lambda: self.engine.load(part_of(message), client), about="compile")
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:

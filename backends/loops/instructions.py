@@ -9,6 +9,7 @@ executes and what a checker of plans looks at.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -92,4 +93,15 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
     done.append(Commit())
     done += [Send(transfer) for transfer in late]
     done += [Wait(transfer) for transfer in late]
+    return tuple(done)
+
+
+def one_by_one(instructions: Iterable[Instruction]) -> tuple[Instruction, ...]:
+    """The same, with an instruction of its own for every call before the commit."""
+    done: list[Instruction] = []
+    for instruction in instructions:
+        if isinstance(instruction, Run):
+            done += [Run(n, n + 1) for n in range(instruction.first, instruction.last)]
+        else:
+            done.append(instruction)
     return tuple(done)

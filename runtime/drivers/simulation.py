@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
@@ -29,6 +29,7 @@ from graphc.runtime.effects import (
     Withdraw,
     Work,
 )
+from graphc.runtime.timeline import Recorder
 
 WAITING = frozenset({Hear, Await, Work, Join, Pause})
 """After these a role goes on later, and others in between; after all else at once."""
@@ -66,15 +67,28 @@ class Ticket:
     memory: Any
     channel: tuple[int, int, int]
     """From, to, and the tag."""
+    rank: int
+    post: Post
+    begun: float
     done: bool = False
     waiter: tuple[Running, int] | None = None
+    awaited: float = 0.0
 
 
 class Simulation:
-    """Runs roles until all that were asked for have ended, or nothing can happen any more."""
+    """Runs roles until all that were asked for have ended, or nothing can happen any more.
 
-    def __init__(self, seed: int = 0, network: Network | None = None) -> None:
+    ``recorders`` of any of the tasks record what these do, in virtual time.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        network: Network | None = None,
+        recorders: Mapping[int, Recorder] | None = None,
+    ) -> None:
         self.network = network or Network()
+        self._recorders = recorders or {}
         self.now = 0.0
         self.bytes_sent = 0
         """Of all transfers."""
@@ -86,7 +100,7 @@ class Simulation:
         self._order = count()
         self._roles: list[Running] = []
         self._boxes: dict[tuple[int, int], deque[tuple[int, Any]]] = {}
-        self._hearing: dict[tuple[int, int], tuple[Running, int]] = {}
+        self._hearing: dict[tuple[int, int], tuple[Running, int, Hear, float]] = {}
         self._last: dict[Any, float] = {}
         self._arrived: dict[tuple[int, int, int], deque[Ticket]] = {}
         self._expected: dict[tuple[int, int, int], deque[Ticket]] = {}
@@ -151,20 +165,26 @@ class Simulation:
 
     def _hear(self, running: Running, effect: Hear) -> None:
         box = running.rank, effect.box
-        self._hearing[box] = running, running.turn
+        self._hearing[box] = running, running.turn, effect, self.now
         self._limit(running, effect.seconds)
         self._hand_out(box)
 
     def _hand_out(self, box: tuple[int, int]) -> None:
         waiting = self._hearing.get(box)
-        if waiting is None or waiting[0].turn != waiting[1] or not self._boxes.get(box):
+        if waiting is None or not self._boxes.get(box):
+            return
+        running, turn, hear, since = waiting
+        if running.turn != turn:
             return
         del self._hearing[box]
-        self._wake(*waiting, self._boxes[box].popleft())
+        self._wake(running, turn, self._boxes[box].popleft())
+        if (recorder := self._recorders.get(running.rank)) and self.now > since:
+            recorder.wait(hear, since, self.now)
 
     def _post(self, running: Running, effect: Post) -> Ticket:
         ends = (running.rank, effect.peer) if effect.sends else (effect.peer, running.rank)
-        ticket = Ticket(effect.memory, (*ends, effect.tag))
+        channel = (*ends, effect.tag)
+        ticket = Ticket(effect.memory, channel, running.rank, effect, self.now)
         if effect.sends:
             self._send(ticket)
         else:
@@ -193,15 +213,20 @@ class Simulation:
 
     def _end(self, ticket: Ticket) -> None:
         ticket.done = True
+        recorder = self._recorders.get(ticket.rank)
+        if recorder is not None:
+            recorder.transfer(ticket.post, ticket.begun, self.now)
         if ticket.waiter is not None:
             self._wake(*ticket.waiter)
+            if recorder is not None:
+                recorder.wait(ticket.post, ticket.awaited, self.now)
 
     def _await(self, running: Running, effect: Await) -> None:
         ticket: Ticket = effect.ticket
         if ticket.done:
             self._wake(running, running.turn)
         else:
-            ticket.waiter = running, running.turn
+            ticket.waiter, ticket.awaited = (running, running.turn), self.now
             self._limit(running, effect.seconds)
 
     def _withdraw(self, running: Running, effect: Withdraw) -> None:
@@ -216,6 +241,8 @@ class Simulation:
             value = error
         delay = effect.seconds * self.network.slowness.get(running.rank, 1.0)
         self._wake(running, running.turn, value, delay)
+        if recorder := self._recorders.get(running.rank):
+            recorder.work(effect, self.now, self.now + delay)
 
     def _spawn(self, running: Running, effect: Spawn) -> Running:
         return self.spawn(running.rank, effect.role)

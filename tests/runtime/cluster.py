@@ -16,11 +16,12 @@ PATIENCE = 60.0
 class SimulatedCluster:
     """The tasks of ``spec``, each with an engine and a worker."""
 
-    def __init__(self, spec, seed=0, network=None):
+    def __init__(self, spec, seed=0, network=None, recorders=None):
         self.spec = ClusterSpec(spec)
-        self.simulation = Simulation(seed, network)
+        self.simulation = Simulation(seed, network, recorders)
         target = target_here("host")
-        self.engines = [Engine(target, VariableStore()) for _ in range(self.spec.size)]
+        apart = recorders is not None
+        self.engines = [Engine(target, VariableStore(), apart=apart) for _ in range(self.spec.size)]
         self.tags = [Tags(rank, self.spec.size) for rank in range(self.spec.size)]
         for rank, engine in enumerate(self.engines):
             others = set(range(self.spec.size)) - {rank}
