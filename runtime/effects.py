@@ -116,7 +116,6 @@ class Pause:
 
 
 @dataclass(slots=True)
-@dataclass(slots=True)
 class Stop:
     """End a role that was spawned, wherever it waits; its tickets stay as they are."""
 

@@ -18,8 +18,10 @@ from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.memory import check_storages, kept
+from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
+from graphc.runtime.planned import Planned, planned
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -68,11 +70,14 @@ class Loaded:
     variables: Mapping[str, Array]
     apart: bool = False
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
+    _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
+    _rows: dict[tuple[int, ...], Arrays] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program = self.executable.program
         made = instructions_of(self.program)
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if self.apart else made
+        self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
         written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
         self.about_commit = f"commit {written}" if written else ""
@@ -100,6 +105,24 @@ class Loaded:
         named = dict(zip(self.part.symbols, sizes, strict=True))
         check_storages(self.program, named)
         return Binding(self.executable, named, self.variables)
+
+    def reductions(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
+        """What is reduced over the members in a step of these sizes; all plan alike."""
+        return kept(self._planned, tuple(sizes), self._plan)
+
+    def _plan(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
+        sharding = self.part.sharding
+        if sharding is None:
+            return ()
+        return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
+
+    def rows(self, number: int, sizes: Sequence[int]) -> Arrays:
+        """What reduction ``number`` of a step of these sizes works on."""
+        return kept(self._rows, (number, *sizes), self._arrays)
+
+    def _arrays(self, key: tuple[int, ...]) -> Arrays:
+        number, *sizes = key
+        return self.reductions(sizes)[number].arrays(self.program, self.bind(sizes))
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""

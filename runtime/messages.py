@@ -34,6 +34,8 @@ class Register:
     """Variables are written only when the client says that all tasks have computed."""
     fetched: tuple[str, ...]
     """The edges whose tensors may be sent after the variables are written."""
+    sharding: tuple[Any, ...]
+    """How the part shares a batch with others (``Sharding.encoded``), or nothing."""
     constants: bytes
     """The graph's large constants, in safetensors."""
 
@@ -194,7 +196,7 @@ def _numeric(kind: type[Any], numbers: tuple[int, ...]) -> Message:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}

@@ -54,11 +54,13 @@ class Arrays:
         self._bytes: dict[int, Array] = {}
 
     def reserve(self, plan: Plan) -> None:
-        """Allocate the scratch memory of ``plan``.
+        """Allocate the scratch memory of ``plan``, once: later plans are the same.
 
         Raises:
             ValueError: a plan for other rows.
         """
+        if SCRATCH in self._places:
+            return
         rows, (elements,) = len(self._places), self._places[0].shape
         if (rows, elements) != (plan.rows, plan.elements):
             raise ValueError(
@@ -93,6 +95,31 @@ class Arrays:
         into = self._places[move.into][move.into_first : move.into_first + move.count]
         source = self._places[move.source][move.source_first : move.source_first + move.count]
         return into, source
+
+
+class Nowhere:
+    """What a reduction has that was never begun here: a place for what others have sent."""
+
+    def __init__(self, itemsize: int) -> None:
+        self._itemsize = itemsize
+
+    def reserve(self, plan: Plan) -> None:
+        """Nothing is needed."""
+
+    def part(self, place: int, first: int, count: int) -> bytearray:
+        return self.nowhere(count)
+
+    def nowhere(self, count: int) -> bytearray:
+        return bytearray(count * self._itemsize)
+
+    def combine(self, move: Combine) -> None:
+        """There is nothing to combine."""
+
+    def copy(self, move: Copy) -> None:
+        """There is nothing to copy."""
+
+    def seconds(self, count: int) -> float:
+        return 0.0
 
 
 class Sizes:

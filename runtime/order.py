@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from graphc.backends.loops.instructions import Commit, Instruction, Receive, Run, Send, Wait
+from graphc.backends.loops.instructions import (
+    Commit,
+    Instruction,
+    Receive,
+    Reduce,
+    Reduced,
+    Run,
+    Send,
+    Wait,
+)
+from graphc.backends.loops.program import Reduction
 from graphc.ir.dims import Dim
 from graphc.ir.errors import GraphcError
 from graphc.ir.source import Source
@@ -74,11 +84,21 @@ class Order:
 
 
 def strands_of(instructions: Iterable[Instruction], routes: Mapping[str, Route]) -> list[Strand]:
-    """The strands of a program whose edges have these routes."""
+    """The strands of a program whose edges have these routes.
+
+    Its reductions are forked and joined as strands 1, 2, ... in the order in which they begin;
+    what stands in them depends on sizes.
+    """
     main: list[Event] = []
+    forked: dict[Reduction, int] = {}
     for instruction in instructions:
         if isinstance(instruction, Commit):
             main.append(Event(Kind.COMMIT))
+        elif isinstance(instruction, Reduce):
+            forked[instruction.reduction] = len(forked) + 1
+            main.append(Event(Kind.FORK, forked[instruction.reduction]))
+        elif isinstance(instruction, Reduced):
+            main.append(Event(Kind.JOIN, forked[instruction.reduction]))
         elif not isinstance(instruction, Run):
             kind = _KINDS[type(instruction)]
             main.append(Event(kind, routes[instruction.transfer.edge].number))

@@ -165,8 +165,11 @@ def _check_message(sender: Order, receiver: Order, number: int, rank: int) -> No
 def _check_channel(sender: Ends, receiver: Ends, numbers: Sequence[int]) -> None:
     """Messages that share a tag meet in the order in which they are begun at both ends."""
     before, begun = sender.forks.before, sender.begun
-    key = cmp_to_key(lambda a, b: -1 if before(begun[a], begun[b]) else 1)
-    for first, second in pairwise(sorted(numbers, key=key)):
+
+    def compare(a: int, b: int) -> int:
+        return -1 if before(begun[a], begun[b]) else 1
+
+    for first, second in pairwise(sorted(numbers, key=cmp_to_key(compare))):
         for task in (sender, receiver):
             if not task.forks.before(task.begun[first], task.begun[second]):
                 labels = f"{sender.order.sends[first].label} and {sender.order.sends[second].label}"

@@ -13,6 +13,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.text import print_graph
 from graphc.runtime.messages import Register
+from graphc.runtime.sharding import Sharding
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Part:
     """Variables are written only when the client says that all tasks have computed."""
     fetched: frozenset[str] = frozenset()
     """The edges whose tensors may be sent after the variables are written."""
+    sharding: Sharding | None = None
+    """How it shares a batch with others, if it does."""
 
     def message(self, session: int, program: int) -> Register:
         """This part as a message to its task."""
@@ -54,6 +57,7 @@ class Part:
             self.once,
             self.agree,
             tuple(sorted(self.fetched)),
+            () if self.sharding is None else self.sharding.encoded(),
             _packed(constants),
         )
 
@@ -75,6 +79,7 @@ def part_of(message: Register) -> Part:
         message.once,
         message.agree,
         frozenset(message.fetched),
+        Sharding(*message.sharding) if message.sharding else None,
     )
 
 

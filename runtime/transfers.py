@@ -51,12 +51,14 @@ class Transfers:
 
     def send(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to send ``memory``, which is not written before this has ended."""
-        ticket = yield Post(peer.rank, self._tag + number, memory, sends=True)
+        tag = self._tag + number
+        ticket = yield Post(peer.rank, tag, memory, True, what, self._step)
         self._sends[number] = ticket, peer, what
 
     def receive(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to receive into ``memory``, which is not touched before this has ended."""
-        ticket = yield Post(peer.rank, self._tag + number, memory, sends=False)
+        tag = self._tag + number
+        ticket = yield Post(peer.rank, tag, memory, False, what, self._step)
         self._receives[number] = ticket, peer, what
 
     def ended(self, number: int) -> Role:
