@@ -5,9 +5,10 @@ Everything here is local and waits for nobody; the worker role decides when.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy.typing as npt
 
@@ -17,6 +18,7 @@ from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
+from graphc.runtime.decisions import Decisions
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.part import Part
 from graphc.runtime.state import VariableStore, accesses_of
@@ -24,12 +26,33 @@ from graphc.runtime.state import VariableStore, accesses_of
 Array = npt.NDArray[Any]
 
 
-class Engine:
-    """Compiles what one task runs; ``store`` has the task's variables."""
+class Compiled:
+    """A part for any session: its machine code and what it does in which order."""
 
-    def __init__(self, target: Target, store: VariableStore) -> None:
+    def __init__(self, executable: Executable) -> None:
+        self.executable = executable
+        self.program = executable.program
+        self.instructions: tuple[Instruction, ...] = instructions_of(self.program)
+        self.writes, self.reads = accesses_of(self.program)
+
+
+class Engine:
+    """Compiles what one task runs; ``store`` has the task's variables.
+
+    ``compiled`` keeps what was compiled, by text; left out, as long as a session uses it.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        store: VariableStore,
+        compiled: MutableMapping[Hashable, Compiled] | None = None,
+    ) -> None:
         self.target = target
         self.store = store
+        self.decisions = Decisions()
+        """What the sessions of this task decided."""
+        self._compiled = WeakValueDictionary() if compiled is None else compiled
         self._clients: set[Hashable] = set()
 
     def load(self, part: Part, client: Hashable) -> Loaded:
@@ -37,20 +60,33 @@ class Engine:
 
         Raises:
             CompileError: as ``compile_part``.
+            ParseError: the part was damaged.
             StateError: a variable exists with another dtype or shape.
         """
-        executable = executable_of(
-            lambda scheduled: compile_part(
-                part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
-            ),
-            self.target,
-        )
-        program = executable.program
+        key = part.text, part.once, part.fetched
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = self._compile(part)
+        program = compiled.program
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
-        return Loaded(part, executable, self.store, variables)
+        return Loaded(part, compiled, self.store, variables)
+
+    def forget(self, client: Hashable) -> None:
+        """``client`` has no program any more."""
+        self._clients.discard(client)
+
+    def _compile(self, part: Part) -> Compiled:
+        return Compiled(
+            executable_of(
+                lambda scheduled: compile_part(
+                    part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
+                ),
+                self.target,
+            )
+        )
 
 
 @dataclass
@@ -58,20 +94,18 @@ class Loaded:
     """A part of a program, ready for steps of any sizes."""
 
     part: Part
-    executable: Executable
+    compiled: Compiled
     store: VariableStore
     variables: Mapping[str, Array]
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.program = self.executable.program
-        self.instructions: tuple[Instruction, ...] = instructions_of(self.program)
-        self.writes, self.reads = accesses_of(self.program)
+        self.program, self.instructions = self.compiled.program, self.compiled.instructions
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Variables that a step reads and that have no value yet."""
-        return tuple(sorted(self.reads - self.store.initialized))
+        return tuple(sorted(self.compiled.reads - self.store.initialized))
 
     def bind(self, sizes: Sequence[int]) -> Binding:
         """Memory and addresses for steps of these sizes, in the order of the part's symbols.
@@ -84,7 +118,7 @@ class Loaded:
     def _bound(self, sizes: Sequence[int]) -> Binding:
         named = dict(zip(self.part.symbols, sizes, strict=True))
         check_storages(self.program, named)
-        return Binding(self.executable, named, self.variables)
+        return Binding(self.compiled.executable, named, self.variables)
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""
@@ -95,7 +129,7 @@ class Loaded:
         """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
         for first, last in self._committed(self.program.calls):
             binding.run_calls(first, last)
-        self.store.initialized |= self.writes
+        self.store.initialized |= self.compiled.writes
         late = (t for t in self.program.sends if t.call > self.program.commit)
         return {t.storage: self.memory(binding, t) for t in late if self._is_shared(t)}
 

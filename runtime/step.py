@@ -3,7 +3,8 @@
     a. All receives are posted.
     b. Kernels run up to the next transfer; what they made is sent, what they need is waited for.
     c. All sends have ended: the step is *computed*. Nothing but temporaries was written.
-    d. The variables are written, in one go: the step is *committed*. What they were given is sent.
+    d. The variables are written, in one go: the step is *committed*.
+    e. What they were given is sent to the client, which only now waits for it.
 
 An aborted step stops between a and c. It is *drained* once every transfer that was begun anywhere
 has ended, and the receives that nothing was sent for are taken back: no message of it is left.
@@ -66,16 +67,38 @@ class Step:
             yield from self._rules[type(instruction)](self, binding, instruction)
 
     def commit(self) -> Role:
-        """Step d, after ``compute``.
+        """Steps d and e, after ``compute``.
+
+        Raises:
+            ClusterError: as ``finish``.
+        """
+        yield from self.write()
+        yield from self.finish()
+
+    def write(self) -> Role:
+        """Step d: nothing fails here, and nobody is waited for."""
+        binding = self._computed()
+        self._given = yield Work(lambda: self.loaded.commit(binding))
+
+    def finish(self) -> Role:
+        """Step e.
 
         Raises:
             ClusterError: a transfer that does not end in time.
         """
-        binding = self._binding
-        assert binding is not None, "a step is committed after it was computed"
-        self._given = yield Work(lambda: self.loaded.commit(binding))
+        binding = self._computed()
         for instruction in self._instructions:
             yield from self._rules[type(instruction)](self, binding, instruction)
+
+    def _computed(self) -> Binding:
+        assert self._binding is not None, "a step is committed after it was computed"
+        return self._binding
+
+    def withdraw(self) -> Role:
+        """Give up the receives; sends end when their receivers do."""
+        while self._receives:
+            _, (_, ticket) = self._receives.popitem()
+            yield Withdraw(ticket)
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -84,11 +107,9 @@ class Step:
             ClusterError: one does not end in time.
         """
         yield from self._post_late(sent)
-        for number, (transfer, ticket) in self._receives.items():
-            if number in sent:
-                yield from self._ended(transfer, ticket, "come from")
-            else:
-                yield Withdraw(ticket)
+        for number in [n for n in self._receives if n in sent]:
+            yield from self._ended(*self._receives[number], "come from")
+        yield from self.withdraw()
         for transfer, ticket in self._sends.values():
             yield from self._ended(transfer, ticket, "be taken by")
 

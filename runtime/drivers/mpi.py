@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
+    Box,
     Hear,
     Overdue,
     Post,
@@ -65,8 +66,8 @@ class MpiDriver:
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = self.size > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
-        self._boxes: dict[int, deque[tuple[int, Any]]] = {}
-        self._hearing: dict[int, tuple[Running, int]] = {}
+        self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
+        self._hearing: dict[Box, tuple[Running, int]] = {}
         self._transfers: list[Ticket] = []
         self._told: deque[tuple[Any, bytes]] = deque()
         """Control messages that may not have left yet."""
@@ -188,11 +189,12 @@ class MpiDriver:
             self._deliver(effect.box, (self.rank, effect.message))
         else:
             data = encode(effect.message)
+            assert isinstance(effect.box, int), "only roles of one task share other boxes"
             request = self._control.Isend([data, self._mpi.BYTE], effect.to, effect.box)
             self._told.append((request, data))
         return False, None
 
-    def _deliver(self, box: int, message: tuple[int, Any]) -> None:
+    def _deliver(self, box: Box, message: tuple[int, Any]) -> None:
         waiting = self._hearing.pop(box, None)
         if waiting is not None and waiting[0].turn == waiting[1] and not waiting[0].done:
             self._ready.append((*waiting, message))
