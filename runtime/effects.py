@@ -26,6 +26,9 @@ Role: TypeAlias = Generator["Effect", Any, Any]
 WORKER_BOX = 0
 """The box of a process's worker; those of its sessions follow."""
 
+Box: TypeAlias = int | tuple[int, int]
+"""Boxes that other tasks reach have numbers; pairs are for the roles of one task."""
+
 
 class Overdue(Exception):  # noqa: N818, nothing is wrong with who is told
     """A wait took longer than it may."""
@@ -36,7 +39,7 @@ class Tell:
     """Hand ``message`` to ``box`` of task ``to``; messages between two tasks keep their order."""
 
     to: int
-    box: int
+    box: Box
     message: Message
 
 
@@ -47,7 +50,7 @@ class Hear:
     ``seconds`` bounds the wait; Overdue is raised at its end.
     """
 
-    box: int
+    box: Box
     seconds: float | None = None
     about: str = ""
     step: int = 0

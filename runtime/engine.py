@@ -5,9 +5,10 @@ Everything here is local and waits for nobody; the worker role decides when.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy.typing as npt
 
@@ -17,6 +18,7 @@ from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
+from graphc.runtime.decisions import Decisions
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
@@ -27,16 +29,45 @@ from graphc.runtime.state import VariableStore, accesses_of
 Array = npt.NDArray[Any]
 
 
-class Engine:
-    """Compiles what one task runs; ``store`` has the task's variables.
+class Compiled:
+    """A part for any session: its machine code and what it does in which order.
 
     ``apart``: calls of kernels are made one by one, so that a timeline shows each of them.
     """
 
-    def __init__(self, target: Target, store: VariableStore, *, apart: bool = False) -> None:
+    def __init__(self, executable: Executable, *, apart: bool) -> None:
+        self.executable = executable
+        self.program = executable.program
+        made = instructions_of(self.program)
+        self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
+        self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
+        self.writes, self.reads = accesses_of(self.program)
+        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
+        self.about_commit = f"commit {written}" if written else ""
+        """What a timeline calls the commit; there is none of a part that writes nothing."""
+
+
+class Engine:
+    """Compiles what one task runs; ``store`` has the task's variables.
+
+    ``compiled`` keeps what was compiled, by text; left out, as long as a session uses it.
+    ``apart``: as of ``Compiled``.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        store: VariableStore,
+        compiled: MutableMapping[Hashable, Compiled] | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
         self.target = target
         self.store = store
         self.apart = apart
+        self.decisions = Decisions()
+        """What the sessions of this task decided."""
+        self._compiled = WeakValueDictionary() if compiled is None else compiled
         self._clients: set[Hashable] = set()
 
     def load(self, part: Part, client: Hashable) -> Loaded:
@@ -44,20 +75,32 @@ class Engine:
 
         Raises:
             CompileError: as ``compile_part``.
+            ParseError: the part was damaged.
             StateError: a variable exists with another dtype or shape.
         """
+        key = part.text, part.once, part.fetched
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = self._compile(part)
+        program = compiled.program
+        storages = [program.storages[i] for i in program.variables]
+        variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
+        self._clients.add(client)
+        self.store.shared = len(self._clients) > 1
+        return Loaded(part, compiled, self.store, variables)
+
+    def forget(self, client: Hashable) -> None:
+        """``client`` has no program any more."""
+        self._clients.discard(client)
+
+    def _compile(self, part: Part) -> Compiled:
         executable = executable_of(
             lambda scheduled: compile_part(
                 part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
             ),
             self.target,
         )
-        program = executable.program
-        storages = [program.storages[i] for i in program.variables]
-        variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
-        self._clients.add(client)
-        self.store.shared = len(self._clients) > 1
-        return Loaded(part, executable, self.store, variables, self.apart)
+        return Compiled(executable, apart=self.apart)
 
 
 @dataclass
@@ -65,28 +108,20 @@ class Loaded:
     """A part of a program, ready for steps of any sizes."""
 
     part: Part
-    executable: Executable
+    compiled: Compiled
     store: VariableStore
     variables: Mapping[str, Array]
-    apart: bool = False
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
     _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
-    _rows: dict[tuple[int, ...], Arrays] = field(default_factory=dict)
+    _rows: dict[tuple[int, ...], tuple[Arrays, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.program = self.executable.program
-        made = instructions_of(self.program)
-        self.instructions: tuple[Instruction, ...] = one_by_one(made) if self.apart else made
-        self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
-        self.writes, self.reads = accesses_of(self.program)
-        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
-        self.about_commit = f"commit {written}" if written else ""
-        """What a timeline calls the commit; there is none of a part that writes nothing."""
+        self.program, self.instructions = self.compiled.program, self.compiled.instructions
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Variables that a step reads and that have no value yet."""
-        return tuple(sorted(self.reads - self.store.initialized))
+        return tuple(sorted(self.compiled.reads - self.store.initialized))
 
     @property
     def strands(self) -> list[Strand]:
@@ -104,7 +139,7 @@ class Loaded:
     def _bound(self, sizes: Sequence[int]) -> Binding:
         named = dict(zip(self.part.symbols, sizes, strict=True))
         check_storages(self.program, named)
-        return Binding(self.executable, named, self.variables)
+        return Binding(self.compiled.executable, named, self.variables)
 
     def reductions(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
         """What is reduced over the members in a step of these sizes; all plan alike."""
@@ -116,13 +151,13 @@ class Loaded:
             return ()
         return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
 
-    def rows(self, number: int, sizes: Sequence[int]) -> Arrays:
-        """What reduction ``number`` of a step of these sizes works on."""
-        return kept(self._rows, (number, *sizes), self._arrays)
+    def rows(self, sizes: Sequence[int]) -> tuple[Arrays, ...]:
+        """What the reductions of a step of these sizes work on."""
+        return kept(self._rows, tuple(sizes), self._arrays)
 
-    def _arrays(self, key: tuple[int, ...]) -> Arrays:
-        number, *sizes = key
-        return self.reductions(sizes)[number].arrays(self.program, self.bind(sizes))
+    def _arrays(self, sizes: tuple[int, ...]) -> tuple[Arrays, ...]:
+        binding = self.bind(sizes)
+        return tuple(plan.arrays(self.program, binding) for plan in self.reductions(sizes))
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""
@@ -133,7 +168,7 @@ class Loaded:
         """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
         for first, last in self._committed(self.program.calls):
             binding.run_calls(first, last)
-        self.store.initialized |= self.writes
+        self.store.initialized |= self.compiled.writes
         late = (t for t in self.program.sends if t.call > self.program.commit)
         return {t.storage: self.memory(binding, t) for t in late if self._is_shared(t)}
 

@@ -11,11 +11,19 @@ For fetches and feeds that are new to it, it makes a plan and registers each par
 A step:
 
     d. Run goes to every other task of the plan; this task's part begins.
-    e. Computed comes from each. Where a task could write in a step that fails elsewhere, Commit
-       then goes to all; else each has committed by itself.
-    f. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
+    e. Computed comes from each. Where one task could write in a step that another does not, this is
+       where the step is committed: this task's variables are written, and Commit goes to the other
+       writers. Else each task has committed by itself.
+    f. What variables were given comes, if it is fetched, and Committed from each writer: whoever
+       reads from now on, reads what was written.
+    g. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
        with what each began to send, Drain tells all of it, Drained comes from each. Then no message
        of the step is left, no variable was written, and the error is raised.
+
+A task that does not answer in g, or in f, breaks the session: Close goes to all. Variables are
+then those before the step, or those after it, on all tasks that live. If the client itself dies
+between e and Commit, the writers find out among themselves (``agreement``); a writer that
+misses a message asks the worker of this task what was decided.
 """
 
 from __future__ import annotations
@@ -44,6 +52,7 @@ from graphc.runtime.messages import (
     Aborted,
     Close,
     Commit,
+    Committed,
     Computed,
     Drain,
     Drained,
@@ -54,7 +63,7 @@ from graphc.runtime.messages import (
     Run,
 )
 from graphc.runtime.order import unpacked
-from graphc.runtime.planning import Plan, Signature, make_plan
+from graphc.runtime.planning import Plan, Planner, Signature, make_plan
 from graphc.runtime.step import Step
 from graphc.runtime.worker import failure
 
@@ -108,6 +117,7 @@ class Master:
     seconds: float
     tags: Tags
     """Those of all sessions of the task."""
+    planner: Planner = make_plan
     _programs: dict[Signature, Prepared] = field(default_factory=dict)
     _initialized: set[str] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
@@ -133,11 +143,11 @@ class Master:
         return found
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
-        """Steps d to f on a value for each feed; gives the values fetched.
+        """Steps d to g on a value for each feed; gives the values fetched.
 
         Raises:
             FeedError, DataError: as ``Session.run``; no variable was changed anywhere.
-            ClusterError: a task that does not answer.
+            ClusterError: a task that does not answer; the step was committed everywhere or nowhere.
         """
         if self.broken:
             raise ClusterError(f"the session is broken: {self.broken}; make a new one")
@@ -146,21 +156,15 @@ class Master:
         named = sizes_of(plan.checks, plan.feeds, arrays)
         sizes = tuple([named[name] for name in plan.symbols])
         number, tag = next(self._steps), self.tags.take(plan.edges)
-        for rank in prepared.others:
-            yield Tell(rank, WORKER_BOX, Run(self.box, prepared.number, number, tag, sizes))
+        begin = Run(self.box, prepared.number, number, tag, sizes)
         step = Step(prepared.own, number, tag, sizes, self.seconds)
-        handle = yield Spawn(self._own(step, [address_of(array) for array in arrays]))
+        self.engine.decisions.begin(self.box, number)
         try:
-            everyone = (self.rank, *prepared.others)
-            yield from self._answers(everyone, Computed, number, f"to compute step {number}")
-        except GraphcError as error:
-            yield Stop(handle)
-            yield from self._undo(prepared, step, error)
-            raise
-        if plan.agree:
-            for rank in prepared.others:
-                yield Tell(rank, WORKER_BOX, Commit(self.box, number))
-            yield from step.commit()
+            yield from self._compute(prepared, begin, step, [address_of(a) for a in arrays])
+            if plan.agree:
+                yield from self._commit(plan, step)
+        finally:
+            self.engine.decisions.end(self.box)
         return step.fetched
 
     def close(self) -> Role:
@@ -168,9 +172,44 @@ class Master:
         for rank in sorted(self._met):
             yield Tell(rank, WORKER_BOX, Close(self.box))
 
+    def _compute(self, prepared: Prepared, begin: Run, step: Step, feeds: Sequence[int]) -> Role:
+        """Steps d and e up to the commit, or g."""
+        for rank in prepared.others:
+            yield Tell(rank, WORKER_BOX, begin)
+        handle = yield Spawn(self._own(step, feeds, agree=prepared.plan.agree))
+        try:
+            everyone = (self.rank, *prepared.others)
+            purpose = f"to compute step {step.number}"
+            yield from self._answers(everyone, Computed, step.number, purpose)
+        except GraphcError as error:
+            yield Stop(handle)
+            yield from step.stop()
+            self.engine.decisions.end(self.box)
+            yield from self._undo(prepared, begin, step, error)
+            raise
+
+    def _commit(self, plan: Plan, step: Step) -> Role:
+        """The rest of e, and f: whatever happens now, the step is committed."""
+        self.engine.decisions.commit(self.box, step.number)
+        yield from step.write()
+        for rank in plan.writers:
+            yield Tell(rank, WORKER_BOX, Commit(self.box, step.number))
+        try:
+            yield from step.finish()
+            purpose = f"to commit step {step.number}"
+            yield from self._answers(plan.writers, Committed, step.number, purpose)
+        except ClusterError as error:
+            yield from self._break(f"the step was committed, but {error}")
+
+    def _break(self, reason: str) -> Role:
+        """No step can be run any more: a task does not answer."""
+        self.broken = reason
+        yield from self.close()
+        raise ClusterError(reason) from None
+
     def _register(self, signature: Signature, *, once: bool = False) -> Role:
         plan = yield Work(
-            lambda: make_plan(
+            lambda: self.planner(
                 signature, self.cluster, self.rank, self.engine.target, self.options, once=once
             ),
             about="plan",
@@ -202,23 +241,24 @@ class Master:
             yield from self.run(prepared, ())
             self._initialized.update(n.inputs[0].node.attrs["shared_name"] for n in nodes_of_step)
 
-    def _own(self, step: Step, feeds: Sequence[int]) -> Role:
+    def _own(self, step: Step, feeds: Sequence[int], *, agree: bool) -> Role:
         """This task's part of a step, beside what the master hears."""
         answer: Message = Computed(step.number)
         try:
             yield from step.compute(feeds)
-            if not step.loaded.part.agree:
+            if not agree:
                 yield from step.commit()
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = failure(step.number, error)
         yield Tell(self.rank, self.box, answer)
 
-    def _undo(self, prepared: Prepared, step: Step, error: GraphcError) -> Role:
-        """Step f. A task that does not answer breaks the session."""
+    def _undo(self, prepared: Prepared, begin: Run, step: Step, error: GraphcError) -> Role:
+        """Step g."""
         others, number, sent = prepared.others, step.number, set(step.sent)
+        abort = Abort(begin.session, begin.program, number, begin.tag, begin.sizes)
         try:
             for rank in others:
-                yield Tell(rank, WORKER_BOX, Abort(self.box, number))
+                yield Tell(rank, WORKER_BOX, abort)
             stopped = yield from self._answers(others, Aborted, number, "to stop")
             for answer in stopped.values():
                 sent.update(answer.sent)
@@ -227,8 +267,7 @@ class Master:
             yield from step.drain(sent)
             yield from self._answers(others, Drained, number, "to stop")
         except ClusterError as broken:
-            self.broken = str(broken)
-            raise ClusterError(f"{error}\n  and then {broken}") from None
+            yield from self._break(f"{broken}\n  after {error}")
 
     def _answers(self, ranks: Iterable[int], kind: type[Any], number: int, purpose: str) -> Role:
         """What each of ``ranks`` answers about program or step ``number``; older ones are dropped.
@@ -269,6 +308,7 @@ def _graph_of(signature: Signature) -> Graph:
 _REFUSALS: dict[type[Any], type[Any]] = {
     Registered: Refused,
     Computed: Failed,
+    Committed: Failed,
     Drained: Failed,
 }
 """What comes instead of an answer. While a step is stopped, tasks may still tell that it failed."""

@@ -30,8 +30,8 @@ class Register:
     """For each edge of the graph its number in the step, and the task at its other end."""
     once: bool
     """It initialises: variables that have a value keep it."""
-    agree: bool
-    """Variables are written only when the client says that all tasks have computed."""
+    writers: tuple[int, ...]
+    """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: tuple[str, ...]
     """The edges whose tensors may be sent after the variables are written."""
     sharding: tuple[Any, ...]
@@ -73,7 +73,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """Worker to client: the step is computed here; without ``agree`` it is committed too."""
+    """Worker to client: the step is computed here; unless tasks have to agree, committed too."""
 
     step: int
 
@@ -96,11 +96,24 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """Worker to client: the variables are written."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
-    """Client to worker: stop computing; begin no more transfers."""
+    """Client to worker: stop computing; begin no more transfers.
+
+    It repeats what ``Run`` said: who never heard that can still take what was sent to it.
+    """
 
     session: int
+    program: int
     step: int
+    tag: int
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,25 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquire:
+    """Worker to worker: what became of a step of ``session`` in task ``client``?"""
+
+    client: int
+    session: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Worker to worker: how that step stands here; a ``State`` of ``agreement``."""
+
+    client: int
+    session: int
+    step: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Client to worker: forget the programs of the session."""
 
@@ -139,17 +171,22 @@ class Leave:
     """Task to task: the sender will open no session (any more)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Driver to worker: the sender has died, and nothing that it told is still on its way."""
+
+
 Message: TypeAlias = (
-    Register | Registered | Refused | Run | Computed | Failed | Commit | Abort | Aborted | Drain
-    | Drained | Close | Leave
+    Register | Registered | Refused | Run | Computed | Failed | Commit | Committed | Abort
+    | Aborted | Drain | Drained | Inquire | Standing | Close | Leave | Lost
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
-    Register, Registered, Refused, Run, Computed, Failed, Commit, Abort, Aborted, Drain, Drained,
-    Close, Leave,
+    Register, Registered, Refused, Run, Computed, Failed, Commit, Committed, Abort, Aborted, Drain,
+    Drained, Inquire, Standing, Close, Leave, Lost,
 )  # fmt: skip
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
-_NUMERIC = frozenset({Run, Computed, Commit, Abort, Aborted, Drain, Drained, Close, Leave})
+_NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed}
 """Kinds of integers alone; a tuple of them can only be the last field."""
 _LENGTH = struct.Struct("<I")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from graphc.ir.errors import ParseError
@@ -26,69 +28,87 @@ class Route:
 
 @dataclass(frozen=True)
 class Part:
-    """A graph for one task, and how it meets those of the others."""
+    """A graph for one task, as text, and how it meets those of the others."""
 
-    graph: Graph
+    text: str
+    constants: Mapping[str, npt.NDArray[Any]]
+    """Those that the text names by their SHA-256."""
     symbols: tuple[str, ...]
     """The sizes that each run tells, in order."""
     routes: Mapping[str, Route] = field(default_factory=dict)
     """By edge."""
     once: bool = False
     """It initialises: variables that have a value keep it."""
-    agree: bool = False
-    """Variables are written only when the client says that all tasks have computed."""
+    writers: tuple[int, ...] = ()
+    """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: frozenset[str] = frozenset()
     """The edges whose tensors may be sent after the variables are written."""
     sharding: Sharding | None = None
     """How it shares a batch with others, if it does."""
 
+    @cached_property
+    def graph(self) -> Graph:
+        """What the text says.
+
+        Raises:
+            ParseError: it was damaged.
+        """
+        return parse_graph(self.text, self.constants)
+
     def message(self, session: int, program: int) -> Register:
         """This part as a message to its task."""
-        constants: dict[str, npt.NDArray[Any]] = {}
-        text = print_graph(self.graph, constants)
         return Register(
             session,
             program,
-            text,
+            self.text,
             self.symbols,
             tuple(self.routes),
             tuple(route.number for route in self.routes.values()),
             tuple(route.peer for route in self.routes.values()),
             self.once,
-            self.agree,
+            self.writers,
             tuple(sorted(self.fetched)),
             () if self.sharding is None else self.sharding.encoded(),
-            _packed(constants),
+            _packed(self.constants),
         )
+
+
+def printed(graph: Graph) -> tuple[str, dict[str, npt.NDArray[Any]]]:
+    """The text of ``graph`` and its large constants, as a ``Part`` begins."""
+    constants: dict[str, npt.NDArray[Any]] = {}
+    return print_graph(graph, constants), constants
 
 
 def part_of(message: Register) -> Part:
     """The part that a message holds.
 
     Raises:
-        ParseError: a graph or constants that were damaged.
+        ParseError: constants that were damaged.
     """
     routes = {
         edge: Route(number, peer)
         for edge, number, peer in zip(message.edges, message.numbers, message.peers, strict=True)
     }
     return Part(
-        parse_graph(message.graph, _unpacked(message.constants)),
+        message.graph,
+        _unpacked(message.constants),
         message.symbols,
         routes,
         message.once,
-        message.agree,
+        message.writers,
         frozenset(message.fetched),
         Sharding(*message.sharding) if message.sharding else None,
     )
 
 
 def _packed(constants: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """As bytes alone, whatever their dtype: the text tells it, and NumPy has names for few."""
     if not constants:
         return b""
     from safetensors.numpy import save
 
-    return save(dict(constants))
+    flat = {name: np.ascontiguousarray(a).reshape(-1) for name, a in constants.items()}
+    return save({name: array.view(np.uint8) for name, array in flat.items()})
 
 
 def _unpacked(data: bytes) -> dict[str, npt.NDArray[Any]]:

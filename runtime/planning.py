@@ -6,8 +6,10 @@ one device to another. Everything here depends on the graph and on the cluster a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from graphc.backends.loops.program import Check
 from graphc.compiler import CompileOptions, Extract, extract
@@ -21,7 +23,7 @@ from graphc.passes.partition import partition
 from graphc.passes.pipeline import cluster_pipeline, run_pipeline
 from graphc.passes.place import Place
 from graphc.runtime.cluster_spec import ClusterSpec
-from graphc.runtime.part import Part, Route
+from graphc.runtime.part import Part, Route, printed
 
 Signature = tuple[tuple[Tensor, ...], tuple[Node, ...], tuple[Tensor, ...]]
 
@@ -37,8 +39,25 @@ class Plan:
     """By rank; that of the client is always there: it feeds and fetches."""
     edges: int
     """How many transfers a step makes."""
-    agree: bool
-    """Some task might write variables in a step that fails on another."""
+    agree: bool = False
+    """Some task might write variables in a step that another does not commit."""
+    writers: tuple[int, ...] = ()
+    """The tasks, besides the client's, that then have to be told of the commit, in order."""
+
+
+class Planner(Protocol):
+    """What makes plans: ``make_plan``."""
+
+    def __call__(
+        self,
+        signature: Signature,
+        cluster: ClusterSpec,
+        client: int,
+        target: Target,
+        options: CompileOptions,
+        *,
+        once: bool = False,
+    ) -> Plan: ...
 
 
 def make_plan(
@@ -66,20 +85,33 @@ def make_plan(
     numbers = _edge_numbers(graphs)
     symbols = _symbols(signature[2])
     agree = needs_agreement(graph)
-    fetched = frozenset() if agree else _fetched(graphs[client])
+    writing = {ranks[device] for device in _writing(graph)}
+    writers = tuple(sorted(writing - {client})) if agree else ()
+    fetched = _fetched(graphs[client], agree=agree)
     parts = {
-        rank: Part(part, symbols, _routes(part, numbers, ranks), once, agree, fetched)
+        rank: Part(
+            *printed(part),
+            symbols,
+            _routes(part, numbers, ranks),
+            once,
+            writers if rank in writers else (),
+            fetched,
+        )
         for rank, part in graphs.items()
     }
-    return Plan(tuple(signature[2]), extracted.checks, symbols, parts, len(numbers), agree)
+    feeds, edges = tuple(signature[2]), len(numbers)
+    return Plan(feeds, extracted.checks, symbols, parts, edges, agree, writers)
 
 
 def needs_agreement(graph: Graph) -> bool:
-    """Whether a task could write a variable in a step that fails on another task.
+    """Whether a task could write a variable in a step that another task does not commit.
 
-    It cannot if it needs something that is computed from whatever may fail there: what failed is
-    never sent.
+    A task that dies may do so between what two others hear of it, so two writers have to agree. One
+    alone cannot be between; a step that fails elsewhere it does not commit if it needs something
+    that is computed from whatever may fail there: what failed is never sent.
     """
+    if len(_writing(graph)) > 1:
+        return True
     guards = Guards()
     failing = {node for node in graph.nodes if guards.can_fail(node)}
     return any(
@@ -89,9 +121,14 @@ def needs_agreement(graph: Graph) -> bool:
     )
 
 
-def _fetched(graph: Graph) -> frozenset[str]:
-    """The edges of what the client only fetches: it waits for them last, and nobody for it then."""
+def _fetched(graph: Graph, *, agree: bool) -> frozenset[str]:
+    """The edges of what the client only fetches: it waits for them last, and nobody for it then.
+
+    What it fetches twice it has to copy, and where tasks agree, that comes before they do.
+    """
     read = {tensor for node in graph.nodes for tensor in node.inputs}
+    if agree:
+        read.update(tensor for tensor, n in Counter(graph.outputs).items() if n > 1)
     arrivals = (t for t in graph.outputs if t.node.op.name == "recv" and t not in read)
     return frozenset(tensor.node.attrs["edge"] for tensor in arrivals)
 

@@ -93,12 +93,16 @@ class Reduction:
         for move in self.plan.moves:
             if isinstance(move, Receive) and move.number in sent and move.number not in self._begun:
                 yield from self._post(move, self._memory.nowhere(move.count))
+        yield from self.withdraw(sent)
+        for number in tuple(self._under_way):
+            yield from self._ended(number)
+
+    def withdraw(self, sent: Collection[int] = ()) -> Role:
+        """Give up the receives but for those of ``sent``."""
         for number, (move, ticket) in tuple(self._under_way.items()):
             if isinstance(move, Receive) and number not in sent:
                 del self._under_way[number]
                 yield Withdraw(ticket)
-        for number in tuple(self._under_way):
-            yield from self._ended(number)
 
     def _transfer(self, move: Send | Receive) -> Role:
         yield from self._post(move, self._memory.part(move.place, move.first, move.count))

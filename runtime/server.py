@@ -63,7 +63,7 @@ class Server:
         self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
         self._tags = Tags(self.driver.rank, cluster.size)
-        self._worker = Worker(self._engine, timeout)
+        self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
         if self._timeline is not None:
             name = str(cluster.task_of(self.driver.rank))

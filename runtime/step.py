@@ -4,7 +4,8 @@
     b. Kernels run up to the next transfer; what they made is sent, what they need is waited for.
        What is reduced over workers is reduced by a role beside them.
     c. All sends have ended: the step is *computed*. Nothing but temporaries was written.
-    d. The variables are written, in one go: the step is *committed*. What they were given is sent.
+    d. The variables are written, in one go: the step is *committed*.
+    e. What they were given is sent to the client, which only now waits for it.
 
 An aborted step stops between a and c. It is *drained* once every transfer that was begun anywhere
 has ended, and the receives that nothing was sent for are taken back: no message of it is left.
@@ -92,23 +93,47 @@ class Step:
             yield from self._rules[type(instruction)](self, binding, instruction)
 
     def commit(self) -> Role:
-        """Step d, after ``compute``.
+        """Steps d and e, after ``compute``.
+
+        Raises:
+            ClusterError: as ``finish``.
+        """
+        yield from self.write()
+        yield from self.finish()
+
+    def write(self) -> Role:
+        """Step d: nothing fails here, and nobody is waited for."""
+        binding = self._computed()
+        self._given = yield Work(
+            lambda: self.loaded.commit(binding),
+            about=self.loaded.compiled.about_commit,
+            step=self.number,
+        )
+
+    def finish(self) -> Role:
+        """Step e.
 
         Raises:
             ClusterError: a transfer that does not end in time.
         """
-        binding = self._binding
-        assert binding is not None, "a step is committed after it was computed"
-        self._given = yield Work(
-            lambda: self.loaded.commit(binding), about=self.loaded.about_commit, step=self.number
-        )
+        binding = self._computed()
         for instruction in self._instructions:
             yield from self._rules[type(instruction)](self, binding, instruction)
+
+    def _computed(self) -> Binding:
+        assert self._binding is not None, "a step is committed after it was computed"
+        return self._binding
 
     def stop(self) -> Role:
         """Stop what was spawned for the step; its transfers stay as they are."""
         for handle in self._reducing.values():
             yield Stop(handle)
+
+    def withdraw(self) -> Role:
+        """Give up the receives; sends end when their receivers do."""
+        yield from self.transfers.withdraw()
+        for reduction in self._reductions.values():
+            yield from reduction.withdraw()
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -163,13 +188,13 @@ class Step:
         yield from self.transfers.ended(self.loaded.part.routes[instruction.transfer.edge].number)
 
     def _reduce(self, binding: Binding, instruction: Reduce) -> Role:
-        number = self.loaded.numbers[instruction.reduction]
-        rows = yield Work(lambda: self.loaded.rows(number, self.sizes))
-        reduction = self._reductions[number] = self._reduction(number, rows)
+        number = self.loaded.compiled.numbers[instruction.reduction]
+        rows = yield Work(lambda: self.loaded.rows(self.sizes))
+        reduction = self._reductions[number] = self._reduction(number, rows[number])
         self._reducing[number] = yield Spawn(reduction.run())
 
     def _reduced(self, binding: Binding, instruction: Reduced) -> Role:
-        yield Join(self._reducing.pop(self.loaded.numbers[instruction.reduction]))
+        yield Join(self._reducing.pop(self.loaded.compiled.numbers[instruction.reduction]))
 
     def _reduction(self, number: int, memory: Memory) -> Reduction:
         planned, sharding = self._planned[number], self.loaded.part.sharding

@@ -99,9 +99,13 @@ class Transfers:
             if message.number in sent and message.number not in self._receives:
                 memory = bytearray(message.bytes)
                 yield from self.receive(message.number, message.peer, memory, message.what)
-        for number, (ticket, _, _) in self._receives.items():
-            if number in sent:
-                yield from self.ended(number)
-            else:
-                yield Withdraw(ticket)
+        for number in [n for n in self._receives if n in sent]:
+            yield from self.ended(number)
+        yield from self.withdraw()
         yield from self.all_sent()
+
+    def withdraw(self) -> Role:
+        """Give up the receives; one that has ended is not touched by that."""
+        while self._receives:
+            _, (ticket, _, _) = self._receives.popitem()
+            yield Withdraw(ticket)

@@ -6,21 +6,32 @@ It serves any number of sessions. What a session tells it:
        have no value yet, and the order of its transfers. What is wrong with it is Refused.
     b. Run: a step is begun, beside those of other sessions. When it is computed, it is committed
        and the session is told; where all tasks have to agree first, it is told before.
-    c. Commit: all tasks have computed; the variables are written, before anything else is heard.
-    d. Abort: the step stops; the answer says what it began to send.
+    c. Commit: all tasks have computed; the variables are written, before anything else is heard,
+       and the session is told.
+    d. Abort: the step stops; the answer says what it began to send. If Run was lost, the step is
+       known from now on.
     e. Drain: with what all tasks began to send, the step's transfers are brought to an end.
-    f. Close: the session's programs are forgotten.
+    f. Close: the session's programs are forgotten, once it is known what became of its last step.
 
-One session has one step under way at a time; no step waits for a step of another session.
+What other workers and the driver tell it (``agreement`` says why):
+
+    g. Inquire: Standing is answered, at once or when it is known.
+    h. Standing: a step that is prepared here is committed or given up.
+    i. Lost: a task has died. Its sessions are closed; their steps that have not computed stop.
+
+One session has one step under way at a time; no step waits for a step of another session. What
+comes in no order that a session would tell it in does no harm: a message was lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from graphc.ir.errors import ClusterError, GraphcError
-from graphc.runtime.effects import WORKER_BOX, Hear, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.agreement import Agreement, Client, Held
+from graphc.runtime.decisions import State
+from graphc.runtime.effects import WORKER_BOX, Hear, Role, Spawn, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.messages import (
     Abort,
@@ -31,38 +42,41 @@ from graphc.runtime.messages import (
     Drain,
     Drained,
     Failed,
+    Inquire,
     Leave,
+    Lost,
     Message,
     Refused,
     Register,
     Registered,
     Run,
+    Standing,
 )
 from graphc.runtime.order import packed
 from graphc.runtime.part import part_of
 from graphc.runtime.step import Step
 
-Client: TypeAlias = tuple[int, int]
-"""A session: the task that it is in, and its box there."""
-
 
 class Worker:
-    """The worker of one task; ``seconds`` bounds each wait for another task."""
+    """The worker of task ``rank``; ``seconds`` bounds each wait for another task."""
 
-    def __init__(self, engine: Engine, seconds: float) -> None:
+    def __init__(self, rank: int, engine: Engine, seconds: float) -> None:
         self.engine = engine
         self.left: set[int] = set()
         """Tasks that will open no session any more."""
         self._seconds = seconds
-        self._programs: dict[tuple[Client, int], Loaded] = {}
-        self._steps: dict[Client, tuple[Step, Any]] = {}
-        """Each session's last step, and the handle of what computes it."""
+        self._agreement = Agreement(rank, engine.decisions, seconds)
+        self._programs: dict[Client, dict[int, Loaded]] = {}
+        self._closed: set[Client] = set()
+        """Sessions to be forgotten when it is known what became of their last step."""
 
     def serve(self, others: Collection[int]) -> Role:
         """Hear and obey, until all ``others`` have left."""
         while not self.left.issuperset(others):
             sender, message = yield Hear(WORKER_BOX)
             yield from self._rules[type(message)](self, sender, message)
+            if self._closed:
+                yield from self._forget_closed()
 
     def _register(self, sender: int, message: Register) -> Role:
         client = sender, message.session
@@ -72,47 +86,104 @@ class Worker:
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:
-            self._programs[client, message.program] = loaded
+            self._programs.setdefault(client, {})[message.program] = loaded
             answer = Registered(message.program, loaded.missing, packed(loaded.strands))
         yield Tell(*client, answer)
 
     def _run(self, sender: int, message: Run) -> Role:
         client = sender, message.session
-        loaded = self._programs[client, message.program]
-        step = Step(loaded, message.step, message.tag, message.sizes, self._seconds)
-        handle = yield Spawn(self._compute(client, step))
-        self._steps[client] = step, handle
+        step = yield from self._next(client, message)
+        if step is None:
+            lost = ClusterError("a program that was forgotten is to be run: a message was lost")
+            yield Tell(*client, failure(message.step, lost))
+            return
+        held = self._agreement.held[client] = Held(message.step, step)
+        held.handle = yield Spawn(self._compute(client, held))
 
-    def _compute(self, client: Client, step: Step) -> Role:
+    def _next(self, client: Client, message: Run | Abort) -> Role:
+        """The step that a message begins or ends, if its program is known here.
+
+        The session would not have begun it if the last one had not been committed everywhere.
+        """
+        held = self._agreement.held.get(client)
+        if held is not None and held.state is State.PREPARED:
+            yield from self._agreement.conclude(client, State.COMMITTED)
+        elif held is not None:
+            yield from held.stop()
+        loaded = self._programs.get(client, {}).get(message.program)
+        if loaded is None:
+            return None
+        return Step(loaded, message.step, message.tag, message.sizes, self._seconds)
+
+    def _compute(self, client: Client, held: Held) -> Role:
+        step = held.step
         try:
             yield from step.compute()
-            if not step.loaded.part.agree:
-                yield from step.commit()
+            if held.writers:
+                held.state = State.PREPARED
+            else:
+                yield from step.write()
+                held.state = State.COMMITTED
+                yield from step.finish()
         except Exception as error:  # noqa: BLE001, as above
             yield Tell(*client, failure(step.number, error))
         else:
             yield Tell(*client, Computed(step.number))
+        if held.state is State.PREPARED:
+            yield from self._agreement.await_outcome(client, held)
 
     def _commit(self, sender: int, message: Commit) -> Role:
-        step, _ = self._steps[sender, message.session]
-        yield from step.commit()
+        client = sender, message.session
+        held = self._agreement.held.get(client)
+        if held is not None and held.number == message.step and held.state is State.PREPARED:
+            yield from self._agreement.conclude(client, State.COMMITTED)
 
     def _abort(self, sender: int, message: Abort) -> Role:
         client = sender, message.session
-        step, handle = self._steps[client]
-        yield Stop(handle)
-        yield Tell(*client, Aborted(step.number, step.sent))
+        held = self._agreement.held.get(client)
+        if held is None or held.number != message.step:
+            step = yield from self._next(client, message)
+            if step is None:
+                return  # whoever forgot a program cannot take what is sent to it
+            held = self._agreement.held[client] = Held(message.step, step)
+        yield from held.stop()
+        if held.state is not State.COMMITTED:
+            held.state = State.ABORTED
+        yield Tell(*client, Aborted(held.number, held.step.sent))
 
     def _drain(self, sender: int, message: Drain) -> Role:
         client = sender, message.session
-        step, _ = self._steps[client]
-        yield Spawn(_drained(client, step, message))
+        held = self._agreement.held.get(client)
+        if held is not None and held.number == message.step:
+            held.handle = yield Spawn(_drained(client, held.step, message))
 
     def _close(self, sender: int, message: Close) -> Role:
         client = sender, message.session
-        self._steps.pop(client, None)
-        self._programs = {key: p for key, p in self._programs.items() if key[0] != client}
-        yield from ()
+        self._closed.add(client)
+        yield from self._agreement.ask_at_once(client, message)
+
+    def _forget_closed(self) -> Role:
+        for client in sorted(self._closed):
+            held = self._agreement.held.get(client)
+            if held is None or held.state is not State.PREPARED:
+                self._closed.discard(client)
+                self._programs.pop(client, None)
+                self.engine.forget(client)
+                yield from self._agreement.forget(client)
+
+    def _inquire(self, sender: int, message: Inquire) -> Role:
+        yield from self._agreement.inquire(sender, message)
+
+    def _standing(self, sender: int, message: Standing) -> Role:
+        yield from self._agreement.standing(sender, message)
+
+    def _lose(self, sender: int, message: Lost) -> Role:
+        self.left.add(sender)
+        self._agreement.lost.add(sender)
+        sessions = {*self._programs, *self._agreement.held}
+        self._closed.update(client for client in sessions if client[0] == sender)
+        yield from self._forget_closed()
+        yield from self._agreement.lose(sender, message)
 
     def _leave(self, sender: int, message: Leave) -> Role:
         self.left.add(sender)
@@ -125,7 +196,10 @@ class Worker:
         Abort: _abort,
         Drain: _drain,
         Close: _close,
+        Inquire: _inquire,
+        Standing: _standing,
         Leave: _leave,
+        Lost: _lose,
     }
 
 

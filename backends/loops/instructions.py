@@ -2,9 +2,9 @@
 
 All receives are posted before anything else, each is waited for where it is first needed, and each
 send is begun as soon as its tensor is there; all are waited for before variables are written. What
-variables were given is sent behind that. A reduction over workers begins as soon as its operands
-are there, and goes on beside the calls up to the first that needs it. The list is what a worker
-executes and what a checker of plans looks at.
+variables were given is sent behind that, and waited for behind that where it is only fetched. A
+reduction over workers begins as soon as its operands are there, and goes on beside the calls up to
+the first that needs it. The list is what a worker executes and what a checker of plans looks at.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
     done: list[Instruction] = [Receive(transfer) for transfer in program.receives]
     early = [t for t in program.sends if t.call <= program.commit]
     late = [t for t in program.sends if t.call > program.commit]
+    last = [t for t in program.receives if t.call > program.commit]
     at = 0
-    cuts = {t.call for t in (*program.receives, *early)} | {program.commit}
+    cuts = {t.call for t in (*program.receives, *early) if t.call < program.commit}
     cuts |= {cut for r in program.reductions for cut in (r.begin, r.end)}
-    for cut in sorted(cuts):
+    for cut in sorted(cuts | {program.commit}):
         if cut > at:
             done.append(Run(at, cut))
             at = cut
@@ -92,7 +93,7 @@ def instructions_of(program: Program) -> tuple[Instruction, ...]:
     done += [Wait(transfer) for transfer in early]
     done.append(Commit())
     done += [Send(transfer) for transfer in late]
-    done += [Wait(transfer) for transfer in late]
+    done += [Wait(transfer) for transfer in (*last, *late)]
     return tuple(done)
 
 

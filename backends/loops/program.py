@@ -88,7 +88,7 @@ class Transfer:
     """The other device."""
     call: int
     """A send can begin after so many calls; a receive must end before this call, the first that
-    needs it."""
+    needs it. What is only fetched may come behind the commit: then it is ``commit + 1``."""
 
 
 @dataclass(frozen=True, eq=False)

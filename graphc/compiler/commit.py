@@ -43,7 +43,8 @@ def finish(
     compute, commit = committed.phases()
     calls = [_with_workspace(draft, call) for call in (*compute, *commit)]
     calls, moved = _reusing_memory(draft, calls)
-    sends, receives = transfers(draft, calls, committed.direct | moved, len(compute))
+    fetched = shared.fetched if shared is not None else frozenset()
+    sends, receives = transfers(draft, calls, committed.direct | moved, len(compute), fetched)
     reductions = reductions_of(draft, calls, len(compute))
     return Program(
         kernels=tuple(draft.kernels),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from graphc.backends.loops.program import Call, Reduction, Transfer
 from graphc.compiler.lower import Draft
 
 
 def transfers(
-    draft: Draft, calls: Sequence[Call], moved: Mapping[int, int], commit: int
+    draft: Draft,
+    calls: Sequence[Call],
+    moved: Mapping[int, int],
+    commit: int,
+    fetched: Collection[str] = (),
 ) -> tuple[tuple[Transfer, ...], tuple[Transfer, ...]]:
     """The sends and the receives of a draft, in the order in which they begin and end.
 
     A send begins behind the last call that writes its storage; a variable that is read, not
     assigned, is sent as it is before the commit phase. A receive ends where it is first needed, in
     the order of the nodes: by a call or to be sent on, and before ``commit``. So no task waits
-    for what another one can send only later in that order. ``moved`` are storages that became
-    others.
+    for what another one can send only later in that order. What comes over the edges ``fetched``
+    and is not touched here is sent after a commit, so it is waited for behind this one's.
+    ``moved`` are storages that became others.
     """
     written: dict[int, int] = {}
     touched: dict[int, tuple[int, int]] = {}
@@ -30,10 +35,11 @@ def transfers(
         first = touched.get(send.storage, never)
         touched[send.storage] = min(first, (min(send.after, commit), number))
     arriving = sorted(draft.receives, key=lambda receive: touched.get(receive[1], never))
-    receives = [
-        Transfer(node.attrs["edge"], at, node.attrs["source"], touched.get(at, never)[0])
-        for node, at in arriving
-    ]
+    receives = []
+    for node, at in arriving:
+        edge = node.attrs["edge"]
+        end = commit + 1 if edge in fetched and at not in touched else touched.get(at, never)[0]
+        receives.append(Transfer(edge, at, node.attrs["source"], end))
     arrives = {transfer.storage: transfer.call for transfer in receives}
     sends = []
     for send in draft.sends:

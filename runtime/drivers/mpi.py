@@ -18,6 +18,7 @@ from graphc.runtime.drivers.clock import ClockService
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
+    Box,
     Hear,
     Join,
     Overdue,
@@ -85,8 +86,8 @@ class MpiDriver:
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = self.size > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
-        self._boxes: dict[int, deque[tuple[int, Any]]] = {}
-        self._hearing: dict[int, _Hearing] = {}
+        self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
+        self._hearing: dict[Box, _Hearing] = {}
         self._transfers: list[Ticket] = []
         self._told: deque[tuple[Any, bytes]] = deque()
         """Control messages that may not have left yet."""
@@ -249,11 +250,12 @@ class MpiDriver:
             self._deliver(effect.box, (self.rank, effect.message))
         else:
             data = encode(effect.message)
+            assert isinstance(effect.box, int), "only roles of one task share other boxes"
             request = self._control.Isend([data, self._mpi.BYTE], effect.to, effect.box)
             self._told.append((request, data))
         return False, None
 
-    def _deliver(self, box: int, message: tuple[int, Any]) -> None:
+    def _deliver(self, box: Box, message: tuple[int, Any]) -> None:
         waiting = self._hearing.pop(box, None)
         if waiting is not None and waiting.running.waits_at(waiting.turn):
             self._ready.append((waiting.running, waiting.turn, message))

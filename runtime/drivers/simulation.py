@@ -11,12 +11,15 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar
 
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
+    WORKER_BOX,
     Await,
+    Box,
     Hear,
     Join,
     Overdue,
@@ -29,6 +32,7 @@ from graphc.runtime.effects import (
     Withdraw,
     Work,
 )
+from graphc.runtime.messages import Lost
 from graphc.runtime.timeline import Recorder
 
 WAITING = frozenset({Hear, Await, Work, Join, Pause})
@@ -45,7 +49,8 @@ class Network:
     (bytes per second); control messages between two tasks keep their order, and so do transfers
     with one tag. ``synchronous``: a send ends only when it was received, as MPI's ``Issend``;
     otherwise its bytes are copied at once. ``slowness`` multiplies what a task takes to compute;
-    ``drop`` is the probability that a control message is lost.
+    ``drop`` is the probability that a control message is lost. A death is known to other tasks
+    after ``detection`` seconds, or never.
     """
 
     latency: float = 1e-6
@@ -54,6 +59,7 @@ class Network:
     synchronous: bool = True
     slowness: dict[int, float] = field(default_factory=dict)
     drop: float = 0.0
+    detection: float | None = 1.0
 
 
 class Stuck(Exception):  # noqa: N818, it says how things stand
@@ -98,9 +104,12 @@ class Simulation:
         self._random = random.Random(seed)  # noqa: S311, it decides nothing secret
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._roles: list[Running] = []
-        self._boxes: dict[tuple[int, int], deque[tuple[int, Any]]] = {}
-        self._hearing: dict[tuple[int, int], tuple[Running, int, Hear, float]] = {}
+        self._roles: dict[int, set[Running]] = {}
+        """Those that have not ended, by task."""
+        self._cut: dict[tuple[int, int], float] = {}
+        """From when on what a dead task sent to another one does not arrive any more."""
+        self._boxes: dict[tuple[int, Box], deque[tuple[int, Any]]] = {}
+        self._hearing: dict[tuple[int, Box], tuple[Running, int, Hear, float]] = {}
         self._last: dict[Any, float] = {}
         self._arrived: dict[tuple[int, int, int], deque[Ticket]] = {}
         self._expected: dict[tuple[int, int, int], deque[Ticket]] = {}
@@ -108,7 +117,7 @@ class Simulation:
     def spawn(self, rank: int, role: Role) -> Running:
         """Begin to run ``role`` in task ``rank``."""
         running = Running(rank, role)
-        self._roles.append(running)
+        self._roles.setdefault(rank, set()).add(running)
         self._wake(running, running.turn)
         return running
 
@@ -120,20 +129,28 @@ class Simulation:
         """
         while not all(running.done for running in wanted):
             if not self._events:
-                left = [r for r in self._roles if not r.done]
-                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in left))
+                left = [r for _, roles in sorted(self._roles.items()) for r in roles]
+                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in left if not r.done))
             self.now, _, event = heapq.heappop(self._events)
             event()
 
     def kill(self, rank: int, at: float) -> None:
-        """Let task ``rank`` end at time ``at``, in the middle of whatever it does."""
+        """Let task ``rank`` end at time ``at``, in the middle of whatever it does.
+
+        Of what it sent to each other task, the last that is under way is lost: some, all, nothing.
+        """
         self._at(at, lambda: self._kill(rank))
 
     def _kill(self, rank: int) -> None:
         self.dead.add(rank)
-        for running in self._roles:
-            if running.rank == rank:
-                running.done = True
+        for running in self._roles.pop(rank, ()):
+            running.done = True
+        for other in sorted(self._roles):
+            self._cut[rank, other] = self.now + self._random.random() * self.network.jitter
+            if self.network.detection is not None:
+                notice = self.now + self.network.detection * (0.5 + self._random.random() / 2)
+                notice = max(notice, self._cut[rank, other])
+                self._at(notice, partial(self._deliver, (other, WORKER_BOX), (rank, Lost())))
 
     def _at(self, time: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (time, next(self._order), event))
@@ -148,17 +165,26 @@ class Simulation:
         while going and (effect := running.advance(value)) is not None:
             value = self._rules[type(effect)](self, running, effect)
             going = type(effect) not in WAITING
-        if running.done and running.joiner is not None:
-            self._wake(*running.joiner, running.error)
+        if running.done:
+            self._roles.get(running.rank, set()).discard(running)
+            if running.joiner is not None:
+                self._wake(*running.joiner, running.error)
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1
         if effect.to == running.rank or self._random.random() >= self.network.drop:
             box = effect.to, effect.box
             arrival = self._arrival((running.rank, effect.to), CONTROL_BYTES)
-            self._at(arrival, lambda: self._deliver(box, (running.rank, effect.message)))
+            self._at(arrival, lambda: self._arrive_at(box, (running.rank, effect.message)))
 
-    def _deliver(self, box: tuple[int, int], message: tuple[int, Any]) -> None:
+    def _arrive_at(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
+        if not self._is_cut(message[0], box[0]):
+            self._deliver(box, message)
+
+    def _is_cut(self, sender: int, receiver: int) -> bool:
+        return bool(self._cut) and self._cut.get((sender, receiver), self.now) < self.now
+
+    def _deliver(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
         if box[0] not in self.dead:
             self._boxes.setdefault(box, deque()).append(message)
             self._hand_out(box)
@@ -169,12 +195,12 @@ class Simulation:
         self._limit(running, effect.seconds)
         self._hand_out(box)
 
-    def _hand_out(self, box: tuple[int, int]) -> None:
+    def _hand_out(self, box: tuple[int, Box]) -> None:
         waiting = self._hearing.get(box)
         if waiting is None or not self._boxes.get(box):
             return
         running, turn, hear, since = waiting
-        if running.turn != turn:
+        if running.turn != turn or running.done:
             return
         del self._hearing[box]
         self._wake(running, turn, self._boxes[box].popleft())
@@ -200,12 +226,16 @@ class Simulation:
         self._at(self._arrival(ticket.channel, size), lambda: self._arrive(ticket))
 
     def _arrive(self, ticket: Ticket) -> None:
+        if self._is_cut(*ticket.channel[:2]):
+            return
         self._arrived.setdefault(ticket.channel, deque()).append(ticket)
         self._match(ticket.channel)
 
     def _match(self, channel: tuple[int, int, int]) -> None:
         arrived, expected = self._arrived.get(channel), self._expected.get(channel)
-        while arrived and expected and channel[1] not in self.dead:
+        if channel[1] in self.dead or (channel[0] in self.dead and self.network.synchronous):
+            return
+        while arrived and expected:
             sent, received = arrived.popleft(), expected.popleft()
             memoryview(received.memory).cast("B")[:] = memoryview(sent.memory).cast("B")
             self._end(received)
@@ -260,6 +290,7 @@ class Simulation:
     def _stop(self, running: Running, effect: Stop) -> None:
         handle: Running = effect.handle
         handle.done = True
+        self._roles.get(handle.rank, set()).discard(handle)
 
     def _limit(self, running: Running, seconds: float | None) -> None:
         if seconds is not None:

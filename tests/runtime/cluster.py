@@ -25,7 +25,7 @@ class SimulatedCluster:
         self.tags = [Tags(rank, self.spec.size) for rank in range(self.spec.size)]
         for rank, engine in enumerate(self.engines):
             others = set(range(self.spec.size)) - {rank}
-            self.simulation.spawn(rank, Worker(engine, PATIENCE).serve(others))
+            self.simulation.spawn(rank, Worker(rank, engine, PATIENCE).serve(others))
 
     def client(self, rank, script, box=1):
         """Begin ``script(session)``, a generator, in task ``rank``."""
