@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.backends.reference.sizes import bind, check
 from graphc.compiler.extract import extract
-from graphc.ir.errors import DataError
+from graphc.ir.errors import DataError, ShardError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.verify import verify
 from graphc.passes.context import PassContext
@@ -131,6 +131,15 @@ def _with_sizes(graph: Graph, sizes: dict[str, int]) -> Graph:
     new.inputs = tuple(tensors[t] for t in graph.inputs)
     new.outputs = tuple(tensors[t] for t in graph.outputs)
     return new
+
+
+def refusal(graph: Graph, axes: Sequence[int | None]) -> str:
+    """Why ``graph`` cannot be sharded; empty if it can."""
+    try:
+        sharded(graph, axes)
+    except ShardError as error:
+        return str(error)
+    return ""
 
 
 def ragged(rng: np.random.Generator, rows: int) -> list[int]:
