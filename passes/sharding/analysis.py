@@ -78,6 +78,7 @@ class _Walk:
         for node in self.graph.nodes:
             try:
                 states = self.states(node)
+                _check_constraints(node, self.rows)
             except RefusedError as refused:
                 raise ShardError(_message(node, refused)) from None
             for tensor, state in zip(node.outputs, states, strict=True):
@@ -89,7 +90,6 @@ class _Walk:
 
     def states(self, node: Node) -> Sequence[State]:
         _check_device(node)
-        _check_constraints(node, self.rows)
         rule = _RULES.get(node.op.name)
         if rule is not None:
             return rule(self, node)
@@ -233,7 +233,8 @@ def _check_constraints(node: Node, rows: Rows) -> None:
     for constraint in node.constraints:
         difference = constraint.left - constraint.right
         if rows.in_dim(difference) and rows.factor(difference) is None:
-            raise RefusedError(f"{constraint.rule}: {constraint} says nothing of a part of it")
+            what = f"that {constraint} can be said of the whole batch alone"
+            raise RefusedError(f"{constraint.rule}: {what}")
 
 
 def _check_smaller(node: Node, states: Sequence[State], partial: Sequence[Tensor]) -> None:
