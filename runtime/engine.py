@@ -19,11 +19,13 @@ from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.decisions import Decisions
+from graphc.runtime.exchange import Exchange
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
 from graphc.runtime.planned import Planned, planned
+from graphc.runtime.rows import Rows
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -150,6 +152,21 @@ class Loaded:
         if sharding is None:
             return ()
         return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
+
+    def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
+        """How a member of a batch comes to its feeds in a step, and fetches to the client."""
+        sharding, graph = self.part.sharding, self.part.graph
+        if sharding is None:
+            return None
+        named = dict(zip(self.part.symbols, sizes, strict=True))
+        return Exchange(sharding, graph.inputs, graph.outputs, named, rows)
+
+    def numbers(self, sizes: Sequence[int]) -> int:
+        """How many numbers the transfers take that a shared batch makes in a step."""
+        sharding, planned = self.part.sharding, self.reductions(sizes)
+        if sharding is None:
+            return 0
+        return planned[-1].end if planned else sharding.exchanged
 
     def rows(self, sizes: Sequence[int]) -> tuple[Arrays, ...]:
         """What the reductions of a step of these sizes work on."""

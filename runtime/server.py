@@ -16,7 +16,10 @@ from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
 from graphc.runtime.master import Master, Tags
 from graphc.runtime.messages import Leave
+from graphc.runtime.sharded_master import ShardedMaster
+from graphc.runtime.sharded_planning import ShardedPlanner, members_of
 from graphc.runtime.state import VariableStore
+from graphc.runtime.strategy import DataParallel
 from graphc.runtime.timeline import Recorder, wanted
 from graphc.runtime.trace import merge
 from graphc.runtime.worker import Worker
@@ -92,6 +95,26 @@ class Server:
         """The master of a new session in this task."""
         rank, box = self.driver.rank, next(self._boxes)
         return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
+
+    def new_sharded_master(self, strategy: DataParallel, options: CompileOptions) -> ShardedMaster:
+        """The master of a new session in this task that divides batches over the workers.
+
+        Raises:
+            ClusterError: this task is none of the workers.
+        """
+        rank, box = self.driver.rank, next(self._boxes)
+        members = members_of(self.cluster)
+        if rank not in members:
+            names = ", ".join(self.cluster.name_of(member) for member in members)
+            raise ClusterError(
+                f"{self.cluster.name_of(rank)} does not share batches: a session with a strategy "
+                f"is opened in one of {names}"
+            )
+        planner = ShardedPlanner(strategy, members, members.index(rank))
+        return ShardedMaster(
+            self.cluster, rank, box, self._engine, options, self._timeout, self._tags, planner,
+            members=members,
+        )  # fmt: skip
 
     def _leave(self) -> Role:
         """Tell the others that no session will be opened here any more."""

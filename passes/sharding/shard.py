@@ -42,7 +42,9 @@ class Sharded:
     first_row: str
 
 
-def shard(graph: Graph, split: Mapping[Tensor, int]) -> Sharded:
+def shard(
+    graph: Graph, split: Mapping[Tensor, int], symbols: tuple[str, str, str] | None = None
+) -> Sharded:
     """``graph`` for workers of which each has some rows of the batch, perhaps none.
 
     Args:
@@ -50,13 +52,15 @@ def shard(graph: Graph, split: Mapping[Tensor, int]) -> Sharded:
             updates, if it trains.
         split: the inputs that are split, and the axis of each; the sizes of these axes, which are
             symbols, have to be equal in every run.
+        symbols: the names of ``rows``, ``all_rows`` and ``first_row``, which ``graph`` does not
+            use; left out, as ``unused_symbols`` chooses them.
 
     Raises:
         ShardError: an axis that cannot be split, a node that needs rows of other workers, or one
             that names a task it is to run on; the message has op, operands and the user's line.
     """
     sizes = {_symbol(graph, tensor, axis): axis for tensor, axis in split.items()}
-    rows, all_rows, first_row = _unused_symbols(graph)
+    rows, all_rows, first_row = symbols or unused_symbols(graph)
     own: dict[str, Dim] = {name: symbol(rows) for name in sizes}
     renamed, tensors = _renamed(graph, own)
     axes = {tensors[tensor]: axis for tensor, axis in split.items()}
@@ -87,7 +91,7 @@ def _symbol(graph: Graph, tensor: Tensor, axis: int) -> str:
     return name
 
 
-def _unused_symbols(graph: Graph) -> tuple[str, str, str]:
+def unused_symbols(graph: Graph) -> tuple[str, str, str]:
     """Names for three sizes that the graph does not know yet."""
     shapes = (type_.shape for node in graph.nodes for type_ in node.types)
     known = {name for shape in shapes for dim in shape for name in dims.symbols_of(dim)}
