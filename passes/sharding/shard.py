@@ -55,21 +55,21 @@ def shard(graph: Graph, split: Mapping[Tensor, int]) -> Sharded:
         ShardError: an axis that cannot be split, a node that needs rows of other workers, or one
             that names a task it is to run on; the message has op, operands and the user's line.
     """
-    sizes = {_symbol(graph, tensor, axis): axis for tensor, axis in split.items()}
-    rows, all_rows, first_row = _unused_symbols(graph)
-    own: dict[str, Dim] = {name: symbol(rows) for name in sizes}
-    renamed, tensors = _renamed(graph, own)
-    axes = {tensors[tensor]: axis for tensor, axis in split.items()}
-    found = analyse(renamed, axes, Rows(rows))
-    writer = _Writer(renamed, found, _Batch(rows, all_rows, first_row))
+    symbols = {_symbol(graph, tensor, axis): None for tensor, axis in split.items()}
+    batch = _Batch(*_names(graph, symbols))
+    others: dict[str, Dim] = {name: symbol(batch.rows) for name in symbols if name != batch.rows}
+    if others:
+        graph, tensors = _renamed(graph, others)
+        split = {tensors[tensor]: axis for tensor, axis in split.items()}
+    found = analyse(graph, split, Rows(batch.rows))
     return Sharded(
-        writer.written(),
-        tuple(found.states[tensor] for tensor in renamed.inputs),
+        _Writer(graph, found, batch).written(),
+        tuple(found.states[tensor] for tensor in graph.inputs),
         tuple(
             REPLICATED if tensor in found.combined else found.states[tensor]
-            for tensor in renamed.outputs
+            for tensor in graph.outputs
         ),
-        rows, all_rows, first_row,
+        batch.rows, batch.all_rows, batch.first_row,
     )  # fmt: skip
 
 
@@ -87,8 +87,8 @@ def _symbol(graph: Graph, tensor: Tensor, axis: int) -> str:
     return name
 
 
-def _unused_symbols(graph: Graph) -> tuple[str, str, str]:
-    """Names for three sizes that the graph does not know yet."""
+def _names(graph: Graph, symbols: Iterable[str]) -> tuple[str, str, str]:
+    """The symbol for a worker's rows, one of ``symbols``, and two that the graph does not know."""
     shapes = (type_.shape for node in graph.nodes for type_ in node.types)
     known = {name for shape in shapes for dim in shape for name in dims.symbols_of(dim)}
 
@@ -97,7 +97,7 @@ def _unused_symbols(graph: Graph) -> tuple[str, str, str]:
             name += "_"
         return name
 
-    return unused("_rows"), unused("_all_rows"), unused("_first_row")
+    return next(iter(symbols), unused("_rows")), unused("_all_rows"), unused("_first_row")
 
 
 def _renamed(graph: Graph, sizes: Mapping[str, Dim]) -> tuple[Graph, dict[Tensor, Tensor]]:
