@@ -50,6 +50,7 @@ from graphc.ir.errors import (
     GraphError,
     ParseError,
     ShapeError,
+    ShardError,
     StateError,
     VerifyError,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "ParseError",
     "Session",
     "ShapeError",
+    "ShardError",
     "StateError",
     "Tensor",
     "VerifyError",
