@@ -71,19 +71,19 @@ class Ends:
 
     def _check_reached(self, strand: int, reached: set[int]) -> None:
         """Whether it is forked by strand 0, or by one that is."""
-        passed = {}
+        passed: set[int] = set()
         while strand not in reached:
             if strand in passed:
                 raise PlanError(f"strand {strand} of {self.order.task} is forked by itself")
-            passed[strand] = True
+            passed.add(strand)
             strand, _ = self.forks[strand]
         reached.update(passed)
 
     def _check_messages(self, places: Places) -> None:
         for kind, ends in ((Kind.POST, self.order.receives), (Kind.SEND, self.order.sends)):
             for number in places[kind].keys() - ends.keys():
-                rule = f"message {number}, which it has no end of"
-                raise PlanError(f"{self.order.task} {_BEGINS[kind]} {rule}")
+                what = f"{_BEGINS[kind]} message {number}"
+                raise PlanError(f"{self.order.task} {what}, but no plan tells it to")
             for number, end in ends.items():
                 begun, waited = places[kind].get(number), places[Kind.WAIT].get(number)
                 if begun is None or waited is None or not self.before(begun, waited):
