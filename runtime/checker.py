@@ -140,7 +140,7 @@ class _Step:
     def circle(self) -> list[str]:
         """A line for each strand of the shortest circle in which strands wait for each other."""
         shortest: list[Name] = []
-        for name in self.waiting:
+        for name in sorted(self.waiting):
             found = self._circle_through(name, len(shortest))
             shortest = found or shortest
         return [self._line(name, shortest[i - 1]) for i, name in enumerate(shortest)][::-1]
