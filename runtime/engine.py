@@ -17,6 +17,7 @@ from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
+from graphc.runtime.in_flight import check_memory
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
@@ -39,6 +40,7 @@ class Engine:
         Raises:
             CompileError: as ``compile_part``.
             StateError: a variable exists with another dtype or shape.
+            PlanError: the program touches memory while a transfer owns it.
         """
         executable = executable_of(
             lambda scheduled: compile_part(
@@ -51,7 +53,9 @@ class Engine:
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
-        return Loaded(part, executable, self.store, variables)
+        loaded = Loaded(part, executable, self.store, variables)
+        check_memory(program, loaded.instructions)
+        return loaded
 
 
 @dataclass

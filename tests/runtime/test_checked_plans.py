@@ -11,6 +11,7 @@ from graphc.compiler import CompileOptions, compile_part
 from graphc.runtime import engine, master
 from graphc.runtime.checker import check_plan
 from graphc.runtime.compiled import target_here
+from graphc.runtime.in_flight import check_memory
 from graphc.runtime.order import strands_of
 from graphc.runtime.planning import make_plan
 from tests.passes.random_programs import random_program
@@ -23,12 +24,14 @@ WAITED_FOR = r"(did not (come from|be taken by)|waited [0-9.]+ s for) /job:worke
 
 
 def strands_for(plan):
-    """What the tasks of a plan would answer, without their machine code."""
+    """What the tasks of a plan would find and answer, without their machine code."""
     found = {}
     for rank, part in plan.parts.items():
         target = target_here("host")
         program = compile_part(part.graph, target, apart=part.once, fetched=part.fetched)
-        found[rank] = strands_of(instructions_of(program), part.routes)
+        instructions = instructions_of(program)
+        check_memory(program, instructions)
+        found[rank] = strands_of(instructions, part.routes)
     return found
 
 
