@@ -20,6 +20,7 @@ from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.decisions import Decisions
 from graphc.runtime.exchange import Exchange
+from graphc.runtime.in_flight import check_memory
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
@@ -79,6 +80,7 @@ class Engine:
             CompileError: as ``compile_part``.
             ParseError: the part was damaged.
             StateError: a variable exists with another dtype or shape.
+            PlanError: the program touches memory while a transfer owns it.
         """
         key = part.text, part.once, part.fetched
         compiled = self._compiled.get(key)
@@ -102,7 +104,9 @@ class Engine:
             ),
             self.target,
         )
-        return Compiled(executable, apart=self.apart)
+        compiled = Compiled(executable, apart=self.apart)
+        check_memory(compiled.program, compiled.instructions)
+        return compiled
 
 
 @dataclass
