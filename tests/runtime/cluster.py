@@ -1,10 +1,13 @@
 """A cluster in the simulator: workers for all tasks, and a master for a client's script."""
 
+from contextlib import suppress
+
 import graphc as gx
 from graphc.compiler import CompileOptions
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
+from graphc.runtime.effects import Hear, Overdue
 from graphc.runtime.engine import Engine
 from graphc.runtime.master import Master, Tags
 from graphc.runtime.planning import make_plan
@@ -12,6 +15,8 @@ from graphc.runtime.state import VariableStore
 from graphc.runtime.worker import Worker
 
 PATIENCE = 60.0
+NOBODY = -1
+"""A box to which nothing is told."""
 
 
 class Prepared:
@@ -62,10 +67,19 @@ class SimulatedCluster:
                 raise client.error
         return [client.result for client in clients]
 
+    def wait(self, rank, seconds):
+        """Let time pass, in which task ``rank`` lives."""
+        self.simulation.run(self.simulation.spawn(rank, _silence(seconds)))
+
     def value(self, name, rank):
         """What the variable called ``name`` holds in task ``rank``; None: no value yet."""
         store = self.engines[rank].store
         return store.arrays[name].copy() if name in store.initialized else None
+
+
+def _silence(seconds):
+    with suppress(Overdue):
+        yield Hear(NOBODY, seconds)
 
 
 class SimulatedSession:
