@@ -56,6 +56,7 @@ class Held:
         """End whatever goes on for the step here."""
         if self.handle is not None:
             yield Stop(self.handle)
+        yield from self.step.stop()
 
     def judge(self, client: int, lost: set[int]) -> int:
         """Who is to be asked: the client's task, or the first writer that lives."""

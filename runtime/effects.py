@@ -5,8 +5,11 @@ and no clock. A driver runs them: ``drivers.mpi`` in a process each, ``drivers.s
 a cluster in one process, in virtual time. Ranks are the numbers of tasks in the cluster's order;
 a box is where one role of a process hears its messages.
 
-A role goes on at once after effects that only begin something; at ``Hear``, ``Await`` and ``Work``
-other roles of its task may go on first.
+A role goes on at once after effects that only begin something; at ``Hear``, ``Await``, ``Work``,
+``Join`` and ``Pause`` other roles of its task may go on first.
+
+``about`` and ``step`` name an effect in a timeline; without a name it is not shown. Effects are
+never changed; they are not frozen because that takes four times as long to make one.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class Overdue(Exception):  # noqa: N818, nothing is wrong with who is told
     """A wait took longer than it may."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tell:
     """Hand ``message`` to ``box`` of task ``to``; messages between two tasks keep their order."""
 
@@ -40,7 +43,7 @@ class Tell:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hear:
     """The next message for ``box`` of this task, as (sender, message).
 
@@ -49,9 +52,11 @@ class Hear:
 
     box: Box
     seconds: float | None = None
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Post:
     """Begin to send ``memory`` to ``peer``, or to receive into it; gives a ticket to await.
 
@@ -62,9 +67,11 @@ class Post:
     tag: int
     memory: Any
     sends: bool
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Await:
     """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
 
@@ -72,14 +79,14 @@ class Await:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Withdraw:
     """Take back a receive that nothing was sent for."""
 
     ticket: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """The result of ``function()``, which computes and waits for nobody; its error is raised.
 
@@ -88,20 +95,34 @@ class Work:
 
     function: Callable[[], Any]
     seconds: float = 0.0
+    about: str = ""
+    step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spawn:
     """Run another role of this task beside this one; gives a handle to stop it by."""
 
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Join:
+    """Go on once a role that was spawned has ended; its error is raised."""
+
+    handle: Any
+
+
+@dataclass(slots=True)
+class Pause:
+    """Let the roles of this task go on that can."""
+
+
+@dataclass(slots=True)
 class Stop:
     """End a role that was spawned, wherever it waits; its tickets stay as they are."""
 
     handle: Any
 
 
-Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Stop
+Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Join | Pause | Stop

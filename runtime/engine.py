@@ -13,33 +13,45 @@ from weakref import WeakValueDictionary
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Binding, Executable
-from graphc.backends.loops.instructions import Instruction, instructions_of
+from graphc.backends.loops.instructions import Instruction, instructions_of, one_by_one
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.decisions import Decisions
 from graphc.runtime.memory import check_storages, kept
+from graphc.runtime.operands import Arrays
+from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
+from graphc.runtime.planned import Planned, planned
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
 
 
 class Compiled:
-    """A part for any session: its machine code and what it does in which order."""
+    """A part for any session: its machine code and what it does in which order.
 
-    def __init__(self, executable: Executable) -> None:
+    ``apart``: calls of kernels are made one by one, so that a timeline shows each of them.
+    """
+
+    def __init__(self, executable: Executable, *, apart: bool) -> None:
         self.executable = executable
         self.program = executable.program
-        self.instructions: tuple[Instruction, ...] = instructions_of(self.program)
+        made = instructions_of(self.program)
+        self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
+        self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
+        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
+        self.about_commit = f"commit {written}" if written else ""
+        """What a timeline calls the commit; there is none of a part that writes nothing."""
 
 
 class Engine:
     """Compiles what one task runs; ``store`` has the task's variables.
 
     ``compiled`` keeps what was compiled, by text; left out, as long as a session uses it.
+    ``apart``: as of ``Compiled``.
     """
 
     def __init__(
@@ -47,9 +59,12 @@ class Engine:
         target: Target,
         store: VariableStore,
         compiled: MutableMapping[Hashable, Compiled] | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.target = target
         self.store = store
+        self.apart = apart
         self.decisions = Decisions()
         """What the sessions of this task decided."""
         self._compiled = WeakValueDictionary() if compiled is None else compiled
@@ -79,14 +94,13 @@ class Engine:
         self._clients.discard(client)
 
     def _compile(self, part: Part) -> Compiled:
-        return Compiled(
-            executable_of(
-                lambda scheduled: compile_part(
-                    part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
-                ),
-                self.target,
-            )
+        executable = executable_of(
+            lambda scheduled: compile_part(
+                part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
+            ),
+            self.target,
         )
+        return Compiled(executable, apart=self.apart)
 
 
 @dataclass
@@ -98,6 +112,8 @@ class Loaded:
     store: VariableStore
     variables: Mapping[str, Array]
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
+    _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
+    _rows: dict[tuple[int, ...], tuple[Arrays, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program, self.instructions = self.compiled.program, self.compiled.instructions
@@ -106,6 +122,11 @@ class Loaded:
     def missing(self) -> tuple[str, ...]:
         """Variables that a step reads and that have no value yet."""
         return tuple(sorted(self.compiled.reads - self.store.initialized))
+
+    @property
+    def strands(self) -> list[Strand]:
+        """In which order a step communicates."""
+        return strands_of(self.instructions, self.part.routes)
 
     def bind(self, sizes: Sequence[int]) -> Binding:
         """Memory and addresses for steps of these sizes, in the order of the part's symbols.
@@ -119,6 +140,24 @@ class Loaded:
         named = dict(zip(self.part.symbols, sizes, strict=True))
         check_storages(self.program, named)
         return Binding(self.compiled.executable, named, self.variables)
+
+    def reductions(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
+        """What is reduced over the members in a step of these sizes; all plan alike."""
+        return kept(self._planned, tuple(sizes), self._plan)
+
+    def _plan(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
+        sharding = self.part.sharding
+        if sharding is None:
+            return ()
+        return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
+
+    def rows(self, sizes: Sequence[int]) -> tuple[Arrays, ...]:
+        """What the reductions of a step of these sizes work on."""
+        return kept(self._rows, tuple(sizes), self._arrays)
+
+    def _arrays(self, sizes: tuple[int, ...]) -> tuple[Arrays, ...]:
+        binding = self.bind(sizes)
+        return tuple(plan.arrays(self.program, binding) for plan in self.reductions(sizes))
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""

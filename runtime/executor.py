@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from graphc.ir.graph import Tensor
 from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.memory import check_storages, kept, out_of_memory
 from graphc.runtime.state import VariableStore, accesses_of
+from graphc.runtime.timeline import COMPUTE, Recorder
 
 Array = npt.NDArray[Any]
 
@@ -22,11 +25,16 @@ class Executor:
     """A program with its variables, for feeds in a fixed order.
 
     Calls from several threads take turns: a program has one arena, and the programs that share a
-    store of variables change them one at a time, so that no update is lost.
+    store of variables change them one at a time, so that no update is lost. For a ``recorder``
+    kernels are called one by one.
     """
 
     def __init__(
-        self, executable: Executable, feeds: Sequence[Tensor], store: VariableStore
+        self,
+        executable: Executable,
+        feeds: Sequence[Tensor],
+        store: VariableStore,
+        recorder: Recorder | None = None,
     ) -> None:
         self.program = program = executable.program
         self.feeds = tuple(feeds)
@@ -35,6 +43,8 @@ class Executor:
         self.variables = {s.name: store.allocate(s.name, s.type) for s in storages}
         self._executable = executable
         self._store = store
+        self._recorder = recorder
+        self._steps = count()
         self._lock = store.lock if self.variables else threading.RLock()
         self._seen: dict[tuple[tuple[int, ...], ...], Binding] = {}
         self._dtypes = tuple(t.type.dtype.numpy for t in self.feeds)
@@ -64,9 +74,19 @@ class Executor:
             binding = self._seen.get(shapes)
             if binding is None:
                 binding = kept(self._seen, shapes, lambda _: self._bind(arrays))
-            fetched = binding.run(addresses)
+            fetched = self._computed(binding, addresses)
             self._store.initialized |= self.writes
             return fetched
+
+    def _computed(self, binding: Binding, addresses: Sequence[int]) -> list[Array]:
+        if self._recorder is None:
+            return binding.run(addresses)
+        fetched, step = binding.begin(addresses), next(self._steps)
+        for number, call in enumerate(self.program.calls):
+            begin = time.perf_counter()
+            binding.run_calls(number, number + 1)
+            self._recorder.add(COMPUTE, call.name, step, begin, time.perf_counter())
+        return fetched
 
     def binding(self, values: Sequence[Any]) -> Binding:
         """The binding that these values would run with: memory plan and sizes, for reports."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_jobs import LOCAL, host_of
 from graphc.runtime.cluster_spec import CLUSTER_VARIABLE, ClusterSpec
+from graphc.runtime.timeline import TIMELINE_VARIABLE, checked
 
 THREADS_VARIABLE = "GRAPHC_NUM_THREADS"
 _THREADS = (THREADS_VARIABLE, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -46,6 +47,8 @@ class Plan:
     """What is set in addition to the launcher's own environment."""
     hosts: frozenset[str]
     """The hosts other than this one."""
+    timeline: Path | None = None
+    """Where the job's timeline goes."""
 
     def __str__(self) -> str:
         assigned = [f"{name}={value}" for name, value in self.environment.items()]
@@ -74,6 +77,7 @@ def plan(
     mpiexec: str | Path | None = None,
     mpi_args: Sequence[str] = (),
     resolve: bool = True,
+    timeline: str | Path | None = None,
 ) -> Plan:
     """How to run ``script`` on every task of ``cluster``.
 
@@ -84,8 +88,10 @@ def plan(
         mpiexec: the program; by default that of this Python's environment, or else that on PATH.
         mpi_args: further options for it.
         resolve: whether to refuse hosts whose names nobody knows.
+        timeline: the file for the job's timeline; the launcher makes it out of the ranks' own.
 
     Raises:
+        GraphcError: the timeline cannot be written.
         ClusterError: no tasks, no script, no ``mpiexec``, or an unknown host.
     """
     if not cluster:
@@ -97,14 +103,20 @@ def plan(
     cores = len(os.sched_getaffinity(0))
     contexts = _contexts(cluster, cores, resolve)
     python = [sys.executable, "-m", "graphc.runtime.rank", str(script), *arguments]
+    environment = _environment(cluster, program, mpi, contexts, cores)
+    traced = checked(Path(timeline)) if timeline is not None else None
+    if traced is not None:
+        environment[TIMELINE_VARIABLE] = str(traced)
+    forwarded = _forwarded(contexts, environment)
     command = [str(program), *mpi.options(contexts, cores), *mpi_args]
     for number, context in enumerate(contexts):
-        command += [":"] * (number > 0) + [*mpi.context(context, _forwarded(contexts)), *python]
+        command += [":"] * (number > 0) + [*mpi.context(context, forwarded), *python]
     return Plan(
         cluster,
         tuple(command),
-        _environment(cluster, program, mpi, contexts, cores),
+        environment,
         frozenset(context.host for context in contexts) - {LOCAL},
+        traced,
     )
 
 
@@ -217,12 +229,13 @@ def _ranks_by_host(contexts: Sequence[Context]) -> dict[str, int]:
     return found
 
 
-def _forwarded(contexts: Sequence[Context]) -> list[str]:
+def _forwarded(contexts: Sequence[Context], environment: Mapping[str, str]) -> list[str]:
     """The names of variables that other hosts have to be told; this one's ranks inherit all."""
     if all(context.host == LOCAL for context in contexts):
         return []
-    own = [name for name in os.environ if name.startswith(_FORWARDED)]
-    return sorted({*own, CLUSTER_VARIABLE, *_THREADS})
+    own = {name for name in os.environ if name.startswith(_FORWARDED)}
+    own |= {name for name in environment if name.startswith("GRAPHC_")}
+    return sorted(own | {*_THREADS})
 
 
 def _openmpi_options(contexts: Sequence[Context], cores: int) -> list[str]:

@@ -17,15 +17,21 @@ from graphc.runtime.executor import Executor
 from graphc.runtime.memory import out_of_memory
 from graphc.runtime.place import check_local
 from graphc.runtime.planning import Signature
+from graphc.runtime.recording import recorder_here
 from graphc.runtime.state import VariableStore
 
 
 class LocalPrograms:
-    """Compiles each signature of ``graph`` once, and holds the values of variables."""
+    """Compiles each signature of ``graph`` once, and holds the values of variables.
+
+    Raises:
+        GraphcError: a timeline is wanted that cannot be written.
+    """
 
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.options = graph, options
         self.store = VariableStore()
+        self._recorder = recorder_here()
         self._executors: dict[Signature, Executor] = {}
         self._target: Target | None = None
         self._compiling = threading.RLock()
@@ -72,7 +78,7 @@ class LocalPrograms:
             lambda scheduled: compile_graph(extracted, target, options, scheduled), target
         )
         try:
-            return Executor(executable, signature[2], self.store)
+            return Executor(executable, signature[2], self.store, self._recorder)
         except MemoryError as error:
             raise out_of_memory(error) from None
 

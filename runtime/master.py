@@ -3,24 +3,26 @@
 For fetches and feeds that are new to it, it makes a plan and registers each part with its task:
 
     a. Register goes to every other task of the plan; this task's part is compiled meanwhile.
-    b. Registered comes back from each, with the variables that have no value there; these are
-       initialised, each by whichever client comes first. Refused ends it with the task's error.
+    b. Registered comes back from each, with the order in which it communicates and the variables
+       that have no value there. Refused ends it with the task's error. If the orders of all could
+       make a step wait for ever, the plan is refused here (``checker``), before anything runs.
+    c. The variables are initialised, each by whichever client comes first, by such a plan too.
 
 A step:
 
-    c. Run goes to every other task of the plan; this task's part begins.
-    d. Computed comes from each. Where one task could write in a step that another does not, this is
+    d. Run goes to every other task of the plan; this task's part begins.
+    e. Computed comes from each. Where one task could write in a step that another does not, this is
        where the step is committed: this task's variables are written, and Commit goes to the other
        writers. Else each task has committed by itself.
-    e. What variables were given comes, if it is fetched, and Committed from each writer: whoever
+    f. What variables were given comes, if it is fetched, and Committed from each writer: whoever
        reads from now on, reads what was written.
-    f. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
+    g. Failed from any task, or silence for too long, aborts: Abort goes to all, Aborted comes back
        with what each began to send, Drain tells all of it, Drained comes from each. Then no message
        of the step is left, no variable was written, and the error is raised.
 
-A task that does not answer in f, or in e, breaks the session: Close goes to all. Variables are
+A task that does not answer in g, or in f, breaks the session: Close goes to all. Variables are
 then those before the step, or those after it, on all tasks that live. If the client itself dies
-between d and Commit, the writers find out among themselves (``agreement``); a writer that
+between e and Commit, the writers find out among themselves (``agreement``); a writer that
 misses a message asks the worker of this task what was decided.
 """
 
@@ -40,6 +42,7 @@ from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.graph import Graph, Node
 from graphc.ops.initialization import initialization_order
 from graphc.ops.state import variables_of
+from graphc.runtime.checker import check_plan
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
@@ -59,6 +62,7 @@ from graphc.runtime.messages import (
     Registered,
     Run,
 )
+from graphc.runtime.order import unpacked
 from graphc.runtime.planning import Plan, Planner, Signature, make_plan
 from graphc.runtime.step import Step
 from graphc.runtime.worker import failure
@@ -90,7 +94,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan that all its tasks have registered."""
+    """A plan that all its tasks have registered, and that is proved to end."""
 
     number: int
     plan: Plan
@@ -124,10 +128,11 @@ class Master:
     _steps: Iterator[int] = field(default_factory=count)
 
     def prepare(self, signature: Signature) -> Role:
-        """Steps a and b, unless that was done before; gives a ``Prepared``.
+        """Steps a to c, unless that was done before; gives a ``Prepared``.
 
         Raises:
             GraphcError: whatever is wrong with the graph, here or for another task.
+            PlanError: a step could wait for ever.
             ClusterError: a task that does not answer.
         """
         found = self._programs.get(signature)
@@ -138,7 +143,7 @@ class Master:
         return found
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
-        """Steps c to f on a value for each feed; gives the values fetched.
+        """Steps d to g on a value for each feed; gives the values fetched.
 
         Raises:
             FeedError, DataError: as ``Session.run``; no variable was changed anywhere.
@@ -168,7 +173,7 @@ class Master:
             yield Tell(rank, WORKER_BOX, Close(self.box))
 
     def _compute(self, prepared: Prepared, begin: Run, step: Step, feeds: Sequence[int]) -> Role:
-        """Steps c and d up to the commit, or f."""
+        """Steps d and e up to the commit, or g."""
         for rank in prepared.others:
             yield Tell(rank, WORKER_BOX, begin)
         handle = yield Spawn(self._own(step, feeds, agree=prepared.plan.agree))
@@ -178,12 +183,13 @@ class Master:
             yield from self._answers(everyone, Computed, step.number, purpose)
         except GraphcError as error:
             yield Stop(handle)
+            yield from step.stop()
             self.engine.decisions.end(self.box)
             yield from self._undo(prepared, begin, step, error)
             raise
 
     def _commit(self, plan: Plan, step: Step) -> Role:
-        """The rest of d, and e: whatever happens now, the step is committed."""
+        """The rest of e, and f: whatever happens now, the step is committed."""
         self.engine.decisions.commit(self.box, step.number)
         yield from step.write()
         for rank in plan.writers:
@@ -205,7 +211,8 @@ class Master:
         plan = yield Work(
             lambda: self.planner(
                 signature, self.cluster, self.rank, self.engine.target, self.options, once=once
-            )
+            ),
+            about="plan",
         )
         number = next(self._numbers)
         others = tuple(sorted(plan.parts.keys() - {self.rank}))
@@ -213,9 +220,12 @@ class Master:
         for rank in others:
             yield Tell(rank, WORKER_BOX, plan.parts[rank].message(self.box, number))
         client = self.rank, self.box
-        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client))
+        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client), about="compile")
         answers = yield from self._answers(others, Registered, number, "to register a program")
-        missing = set(own.missing).union(*(answer.missing for answer in answers))
+        missing = set(own.missing).union(*(answer.missing for answer in answers.values()))
+        strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
+        strands[self.rank] = own.strands
+        yield Work(lambda: check_plan(plan, self.cluster, strands))
         return Prepared(number, plan, own, others), missing
 
     def _initialize(self, signature: Signature, missing: Iterable[str]) -> Role:
@@ -243,13 +253,14 @@ class Master:
         yield Tell(self.rank, self.box, answer)
 
     def _undo(self, prepared: Prepared, begin: Run, step: Step, error: GraphcError) -> Role:
-        """Step f."""
+        """Step g."""
         others, number, sent = prepared.others, step.number, set(step.sent)
         abort = Abort(begin.session, begin.program, number, begin.tag, begin.sizes)
         try:
             for rank in others:
                 yield Tell(rank, WORKER_BOX, abort)
-            for answer in (yield from self._answers(others, Aborted, number, "to stop")):
+            stopped = yield from self._answers(others, Aborted, number, "to stop")
+            for answer in stopped.values():
                 sent.update(answer.sent)
             for rank in others:
                 yield Tell(rank, WORKER_BOX, Drain(self.box, number, tuple(sorted(sent))))
@@ -259,17 +270,17 @@ class Master:
             yield from self._break(f"{broken}\n  after {error}")
 
     def _answers(self, ranks: Iterable[int], kind: type[Any], number: int, purpose: str) -> Role:
-        """What all ``ranks`` answer about program or step ``number``; older answers are dropped.
+        """What each of ``ranks`` answers about program or step ``number``; older ones are dropped.
 
         Raises:
             GraphcError: one of them tells of an error.
             ClusterError: one does not answer in time.
         """
-        waiting, answers = set(ranks), []
+        waiting, answers = set(ranks), {}
         message: Any
         while waiting:
             try:
-                sender, message = yield Hear(self.box, self.seconds)
+                sender, message = yield Hear(self.box, self.seconds, kind.__name__, number)
             except Overdue:
                 names = ", ".join(self._name(rank) for rank in sorted(waiting))
                 raise ClusterError(
@@ -281,7 +292,7 @@ class Master:
                 raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
             if type(message) is kind:
                 waiting.discard(sender)
-                answers.append(message)
+                answers[sender] = message
         return answers
 
     def _name(self, rank: int) -> str:

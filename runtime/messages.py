@@ -34,16 +34,21 @@ class Register:
     """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: tuple[str, ...]
     """The edges whose tensors may be sent after the variables are written."""
+    sharding: tuple[Any, ...]
+    """How the part shares a batch with others (``Sharding.encoded``), or nothing."""
     constants: bytes
     """The graph's large constants, in safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Worker to client: the program is compiled; variables that it reads and have no value."""
+    """Worker to client: the program is compiled."""
 
     program: int
     missing: tuple[str, ...]
+    """The variables that it reads and that have no value."""
+    order: tuple[int, ...]
+    """In which order it communicates: see ``order.packed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,7 @@ def _numeric(kind: type[Any], numbers: tuple[int, ...]) -> Message:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}

@@ -15,6 +15,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.text import print_graph
 from graphc.runtime.messages import Register
+from graphc.runtime.sharding import Sharding
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Part:
     """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: frozenset[str] = frozenset()
     """The edges whose tensors may be sent after the variables are written."""
+    sharding: Sharding | None = None
+    """How it shares a batch with others, if it does."""
 
     @cached_property
     def graph(self) -> Graph:
@@ -65,6 +68,7 @@ class Part:
             self.once,
             self.writers,
             tuple(sorted(self.fetched)),
+            () if self.sharding is None else self.sharding.encoded(),
             _packed(self.constants),
         )
 
@@ -93,6 +97,7 @@ def part_of(message: Register) -> Part:
         message.once,
         message.writers,
         frozenset(message.fetched),
+        Sharding(*message.sharding) if message.sharding else None,
     )
 
 

@@ -17,6 +17,8 @@ from graphc.runtime.engine import Engine
 from graphc.runtime.master import Master, Tags
 from graphc.runtime.messages import Leave
 from graphc.runtime.state import VariableStore
+from graphc.runtime.timeline import Recorder, wanted
+from graphc.runtime.trace import merge
 from graphc.runtime.worker import Worker
 
 PATIENCE = 60.0
@@ -38,6 +40,7 @@ class Server:
         timeout: how many seconds to wait for another task before giving up.
 
     Raises:
+        GraphcError: a timeline is wanted that cannot be written.
         ClusterError: the cluster has another number of tasks than there are processes, or this
             process was started for another task.
     """
@@ -50,16 +53,21 @@ class Server:
         timeout: float = PATIENCE,
     ) -> None:
         self.cluster = cluster
+        self._timeline = wanted()
         self.driver = MpiDriver()
         _check_size(cluster, self.driver.size)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
         self._timeout = timeout
-        self._engine = Engine(target_here("host"), VariableStore())
+        apart = self._timeline is not None
+        self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
         self._tags = Tags(self.driver.rank, cluster.size)
         self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
+        if self._timeline is not None:
+            name = str(cluster.task_of(self.driver.rank))
+            self.driver.record(Recorder(self._timeline, self.driver.rank, name))
         self._serving = self.driver.start(self._worker.serve(others))
         self._left = False
         _servers[self.target] = self
@@ -97,6 +105,8 @@ class Server:
         """What the end of the process does: the others need not wait for it."""
         self.driver.drive(self._leave())
         self.driver.close()
+        if self._timeline is not None:
+            merge(self._timeline, [str(task) for task in self.cluster.tasks], whole=True)
 
 
 def server_at(target: str) -> Server:

@@ -2,6 +2,7 @@
 
     a. All receives are posted.
     b. Kernels run up to the next transfer; what they made is sent, what they need is waited for.
+       What is reduced over workers is reduced by a role beside them.
     c. All sends have ended: the step is *computed*. Nothing but temporaries was written.
     d. The variables are written, in one go: the step is *committed*.
     e. What they were given is sent to the client, which only now waits for it.
@@ -12,17 +13,29 @@ has ended, and the receives that nothing was sent for are taken back: no message
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Binding
-from graphc.backends.loops.instructions import Commit, Receive, Run, Send, Wait
-from graphc.backends.loops.program import Transfer
-from graphc.ir.errors import ClusterError
-from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw, Work
+from graphc.backends.loops.instructions import (
+    Commit,
+    Receive,
+    Reduce,
+    Reduced,
+    Run,
+    Send,
+    Wait,
+)
+from graphc.runtime.effects import Join, Pause, Role, Spawn, Stop, Work
 from graphc.runtime.engine import Loaded
+from graphc.runtime.operands import Nowhere
+from graphc.runtime.planned import Planned
+from graphc.runtime.reduction import Memory, Reduction
+from graphc.runtime.transfers import Expected, Peer, Transfers
 
 Array = npt.NDArray[Any]
 
@@ -37,20 +50,31 @@ class Step:
         self, loaded: Loaded, number: int, tag: int, sizes: Sequence[int], seconds: float
     ) -> None:
         self.loaded, self.number = loaded, number
-        self._tag, self._sizes, self._seconds = tag, tuple(sizes), seconds
-        self._binding: Binding | None = None
-        self._sends: dict[int, tuple[Transfer, Any]] = {}
-        self._receives: dict[int, tuple[Transfer, Any]] = {}
-        """The transfers that were begun, by number, with their tickets."""
+        self.sizes = tuple(sizes)
+        self.transfers = Transfers(number, tag, seconds)
+        self._tag, self._seconds = tag, seconds
         self.fetched: list[Array] = []
+        self._binding: Binding | None = None
         self._instructions = iter(loaded.instructions)
         self._given: dict[int, bytes] = {}
         """What the commit gave variables that others may write before it is sent, by storage."""
+        self._reductions: dict[int, Reduction] = {}
+        """Those that were begun, by number."""
+        self._reducing: dict[int, Any] = {}
+        """The roles that reduce now."""
 
     @property
     def sent(self) -> tuple[int, ...]:
         """The numbers of the transfers that were begun to be sent."""
-        return tuple(sorted(self._sends))
+        found = list(self.transfers.sent)
+        for number, reduction in self._reductions.items():
+            first = self._planned[number].first
+            found += [first + message for message in reduction.sent]
+        return tuple(found)
+
+    @property
+    def _planned(self) -> Sequence[Planned]:
+        return self.loaded.reductions(self.sizes)
 
     def compute(self, feeds: Sequence[int] = ()) -> Role:
         """Steps a to c, on the addresses of the feeds.
@@ -59,7 +83,9 @@ class Step:
             DataError: an error in the data.
             ClusterError: a transfer that does not end in time, with the task that it waits for.
         """
-        binding = self._binding = yield Work(lambda: self.loaded.bind(self._sizes))
+        binding = self._binding = yield Work(
+            lambda: self.loaded.bind(self.sizes), about="bind", step=self.number
+        )
         self.fetched = binding.begin(feeds)
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
@@ -78,7 +104,11 @@ class Step:
     def write(self) -> Role:
         """Step d: nothing fails here, and nobody is waited for."""
         binding = self._computed()
-        self._given = yield Work(lambda: self.loaded.commit(binding))
+        self._given = yield Work(
+            lambda: self.loaded.commit(binding),
+            about=self.loaded.compiled.about_commit,
+            step=self.number,
+        )
 
     def finish(self) -> Role:
         """Step e.
@@ -94,11 +124,16 @@ class Step:
         assert self._binding is not None, "a step is committed after it was computed"
         return self._binding
 
+    def stop(self) -> Role:
+        """Stop what was spawned for the step; its transfers stay as they are."""
+        for handle in self._reducing.values():
+            yield Stop(handle)
+
     def withdraw(self) -> Role:
         """Give up the receives; sends end when their receivers do."""
-        while self._receives:
-            _, (_, ticket) = self._receives.popitem()
-            yield Withdraw(ticket)
+        yield from self.transfers.withdraw()
+        for reduction in self._reductions.values():
+            yield from reduction.withdraw()
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -106,61 +141,75 @@ class Step:
         Raises:
             ClusterError: one does not end in time.
         """
-        yield from self._post_late(sent)
-        for number in [n for n in self._receives if n in sent]:
-            yield from self._ended(*self._receives[number], "come from")
-        yield from self.withdraw()
-        for transfer, ticket in self._sends.values():
-            yield from self._ended(transfer, ticket, "be taken by")
+        yield from self.transfers.drain(sent, self.expected())
+        for number, planned in enumerate(self._planned):
+            here = {n - planned.first for n in sent if planned.first <= n < planned.end}
+            reduction = self._reductions.get(number)
+            if reduction is None:
+                reduction = self._reduction(number, Nowhere(planned.itemsize))
+            yield from reduction.drain(here)
 
-    def _post_late(self, sent: Collection[int]) -> Role:
-        """Receive what was sent before this step came to post it, to nowhere."""
-        sizes = dict(zip(self.loaded.part.symbols, self._sizes, strict=True))
-        for transfer in self.loaded.program.receives:
-            route = self.loaded.part.routes[transfer.edge]
-            if route.number in sent and route.number not in self._receives:
-                memory = bytearray(self.loaded.program.storages[transfer.storage].bytes(sizes))
-                ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
-                self._receives[route.number] = transfer, ticket
+    def expected(self) -> Iterator[Expected]:
+        """All messages that other tasks may send to this one in the step, but of reductions."""
+        part, program = self.loaded.part, self.loaded.program
+        named = dict(zip(part.symbols, self.sizes, strict=True))
+        for transfer in program.receives:
+            route = part.routes[transfer.edge]
+            size = program.storages[transfer.storage].bytes(named)
+            yield Expected(route.number, Peer(route.peer, transfer.peer), size, transfer.edge)
 
     def _run(self, binding: Binding, instruction: Run) -> Role:
-        yield Work(lambda: binding.run_calls(instruction.first, instruction.last))
+        """Call by call while something is reduced, which goes on in between."""
+        first, last = instruction.first, instruction.last
+        cuts = [*range(first, last), last] if self._reducing else [first, last]
+        for begin, end in pairwise(cuts):
+            name = self.loaded.program.calls[begin].name
+            run = partial(binding.run_calls, begin, end)
+            yield Work(run, about=name, step=self.number)
+            if self._reducing:
+                yield Pause()
 
     def _receive(self, binding: Binding, instruction: Receive) -> Role:
         transfer = instruction.transfer
         route = self.loaded.part.routes[transfer.edge]
         memory = binding.memory(transfer.storage)
-        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=False)
-        self._receives[route.number] = transfer, ticket
+        peer = Peer(route.peer, transfer.peer)
+        yield from self.transfers.receive(route.number, peer, memory, transfer.edge)
 
     def _send(self, binding: Binding, instruction: Send) -> Role:
         transfer = instruction.transfer
         route = self.loaded.part.routes[transfer.edge]
         given = self._given.get(transfer.storage)
         memory = self.loaded.memory(binding, transfer) if given is None else given
-        ticket = yield Post(route.peer, self._tag + route.number, memory, sends=True)
-        self._sends[route.number] = transfer, ticket
+        peer = Peer(route.peer, transfer.peer)
+        yield from self.transfers.send(route.number, peer, memory, transfer.edge)
 
     def _wait(self, binding: Binding, instruction: Wait) -> Role:
-        number = self.loaded.part.routes[instruction.transfer.edge].number
-        if number in self._receives:
-            yield from self._ended(*self._receives[number], "come from")
-        else:
-            yield from self._ended(*self._sends[number], "be taken by")
+        yield from self.transfers.ended(self.loaded.part.routes[instruction.transfer.edge].number)
 
-    def _ended(self, transfer: Transfer, ticket: Any, way: str) -> Role:
-        try:
-            yield Await(ticket, self._seconds)
-        except Overdue:
-            tensor = transfer.edge.partition("->")[0]
-            raise ClusterError(
-                f"step {self.number}: {tensor} did not {way} {transfer.peer} "
-                f"within {self._seconds:g} s"
-            ) from None
+    def _reduce(self, binding: Binding, instruction: Reduce) -> Role:
+        number = self.loaded.compiled.numbers[instruction.reduction]
+        rows = yield Work(lambda: self.loaded.rows(self.sizes))
+        reduction = self._reductions[number] = self._reduction(number, rows[number])
+        self._reducing[number] = yield Spawn(reduction.run())
+
+    def _reduced(self, binding: Binding, instruction: Reduced) -> Role:
+        yield Join(self._reducing.pop(self.loaded.compiled.numbers[instruction.reduction]))
+
+    def _reduction(self, number: int, memory: Memory) -> Reduction:
+        planned, sharding = self._planned[number], self.loaded.part.sharding
+        assert sharding is not None, "only members reduce"
+        label = f"step {self.number}: {planned.reduction.name}"
+        return Reduction(
+            planned.plan, memory, sharding.ranks, sharding.names, self._tag + planned.first,
+            self._seconds, label,
+        )  # fmt: skip
 
     _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {
         Run: _run,
         Receive: _receive,
         Send: _send,
         Wait: _wait,
+        Reduce: _reduce,
+        Reduced: _reduced,
     }

@@ -3,7 +3,7 @@
 It serves any number of sessions. What a session tells it:
 
     a. Register: the part of a program is compiled and kept; the answer names the variables that
-       have no value yet. What is wrong with it is Refused.
+       have no value yet, and the order of its transfers. What is wrong with it is Refused.
     b. Run: a step is begun, beside those of other sessions. When it is computed, it is committed
        and the session is told; where all tasks have to agree first, it is told before.
     c. Commit: all tasks have computed; the variables are written, before anything else is heard,
@@ -52,6 +52,7 @@ from graphc.runtime.messages import (
     Run,
     Standing,
 )
+from graphc.runtime.order import packed
 from graphc.runtime.part import part_of
 from graphc.runtime.step import Step
 
@@ -86,12 +87,12 @@ class Worker:
         client = sender, message.session
         answer: Message
         try:
-            loaded = yield Work(lambda: self.engine.load(part_of(message), client))
+            loaded = yield Work(lambda: self.engine.load(part_of(message), client), about="compile")
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:
             self._programs.setdefault(client, {})[message.program] = loaded
-            answer = Registered(message.program, loaded.missing)
+            answer = Registered(message.program, loaded.missing, packed(loaded.strands))
         yield Tell(*client, answer)
 
     def _run(self, sender: int, message: Run) -> Role:

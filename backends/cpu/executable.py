@@ -166,10 +166,14 @@ class Binding:
         return f"{self.program.calls[number].blame[code]}\n  at element {position}"
 
     def place_temporaries(self) -> None:
-        """Take the temporaries' addresses from the layout."""
+        """Take the temporaries' addresses from the layout, or from what they lie inside of."""
         base = self.arena.ctypes.data
         for index, offset in zip(self.temporaries, self.layout.offsets, strict=True):
             self._storages[index] = base + offset
+        for index, storage in enumerate(self.program.storages):
+            if storage.inside is not None:
+                first = evaluate(storage.inside.first, self.sizes) * storage.type.dtype.size
+                self._storages[index] = self._storages[storage.inside.storage] + first
 
     def _fill_storages(self, executable: Executable, variables: Mapping[str, Array]) -> None:
         self.place_temporaries()

@@ -23,6 +23,14 @@ from graphc.ir.types import Constraint, TensorType
 STORAGE_KINDS = ("feed", "fetch", "constant", "variable", "temporary")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the memory of ``storage``, a temporary, from element ``first`` on."""
+
+    storage: int
+    first: Dim
+
+
 @dataclass(frozen=True, eq=False)
 class Storage:
     """Memory for one tensor (or for several that share their bytes).
@@ -37,6 +45,8 @@ class Storage:
     name: str = ""
     workspace: Expr | None = None
     """The number of elements, if this is no tensor but a kernel's workspace."""
+    inside: Place | None = None
+    """Where it lies in another temporary, if it has no place of its own."""
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """How much memory this takes when the symbols have these sizes."""
@@ -84,6 +94,25 @@ class Transfer:
 
 
 @dataclass(frozen=True, eq=False)
+class Reduction:
+    """Tensors that lie one behind the other and are combined with those of the other workers.
+
+    A worker has a row for each logical shard of the batch that it holds; what all rows of all
+    workers combine to is in the first row in the end, the same on every worker.
+    """
+
+    rows: tuple[int, ...]
+    """The storages, of one type."""
+    combiner: str
+    begin: int
+    """It can begin after so many calls."""
+    end: int
+    """It must end before this call, the first that needs it."""
+    name: str
+    """The node that it is, for timelines and error messages."""
+
+
+@dataclass(frozen=True, eq=False)
 class Check:
     """A constraint on sizes, and the message if it does not hold."""
 
@@ -109,6 +138,8 @@ class Program:
     sends: tuple[Transfer, ...] = ()
     receives: tuple[Transfer, ...] = ()
     """In order of their calls. What is sent is not overwritten before the commit phase."""
+    reductions: tuple[Reduction, ...] = ()
+    """In the order in which they begin, which is that of all workers."""
 
     @property
     def variables(self) -> tuple[int, ...]:
@@ -134,17 +165,23 @@ def evaluate_size(expr: Expr, sizes: Mapping[str, int]) -> int:
 
 
 def lifetimes_of(program: Program) -> dict[int, tuple[int, int]]:
-    """For each temporary that is used: the first and the last call that touch it.
+    """For each temporary with a place of its own that is used: the first and the last call.
 
-    What comes from elsewhere is touched from the first call on, what goes elsewhere up to the last.
+    What comes from elsewhere is touched from the first call on, what goes elsewhere up to the
+    last, and what is reduced from where that begins until it has ended.
     """
     end = max(0, len(program.calls) - 1)
     touched = [(transfer.storage, 0) for transfer in program.receives]
     touched += [(index, n) for n, call in enumerate(program.calls) for index in call.storages]
     touched += [(transfer.storage, end) for transfer in program.sends]
+    for reduction in program.reductions:
+        for at in (max(0, reduction.begin - 1), min(end, reduction.end)):
+            touched += [(row, at) for row in reduction.rows]
     found: dict[int, tuple[int, int]] = {}
     for index, step in touched:
-        if program.storages[index].kind == "temporary":
-            first, _ = found.get(index, (step, step))
-            found[index] = (first, step)
+        storage = program.storages[index]
+        if storage.kind == "temporary":
+            home = index if storage.inside is None else storage.inside.storage
+            first, last = found.get(home, (step, step))
+            found[home] = (min(first, step), max(last, step))
     return found

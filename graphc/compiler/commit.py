@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from graphc.backends.loops.ir import Expr, Var
 from graphc.backends.loops.program import Call, Check, Program, Storage
 from graphc.compiler.lower import Departure, Draft, with_storages
-from graphc.compiler.transfers import transfers
+from graphc.compiler.transfers import reductions_of, transfers
+from graphc.ir.compute.expr import rewrite
 from graphc.ir.dims import product
 from graphc.ir.graph import Graph
 from graphc.ir.types import TensorType
@@ -43,6 +45,7 @@ def finish(
     calls, moved = _reusing_memory(draft, calls)
     fetched = shared.fetched if shared is not None else frozenset()
     sends, receives = transfers(draft, calls, committed.direct | moved, len(compute), fetched)
+    reductions = reductions_of(draft, calls, len(compute))
     return Program(
         kernels=tuple(draft.kernels),
         storages=tuple(draft.storages),
@@ -55,6 +58,7 @@ def finish(
         graph=graph,
         sends=sends,
         receives=receives,
+        reductions=reductions,
     )
 
 
@@ -64,7 +68,8 @@ def _fetches(draft: Draft, graph: Graph) -> tuple[int, ...]:
     for position, tensor in enumerate(graph.outputs):
         source = draft.place[tensor]
         name = f"fetch{position}"
-        if draft.storages[source].kind == "temporary":
+        storage = draft.storages[source]
+        if storage.kind == "temporary" and storage.inside is None:
             # The output's type, not the storage's: a view of it may have been fetched.
             draft.storages[source] = Storage("fetch", tensor.type, name)
             found.append(source)
@@ -112,12 +117,14 @@ class _Commit:
         Of shared variables, results may go elsewhere as well (``_computed``).
         """
         assigned = {value for _, value in self.draft.assigns}
+        combined = {storage for bucket in self.draft.reductions for storage in bucket.operands}
         late: set[Call] = set()
         for call in reversed(self.draft.calls):
             results = call.writes
             readers = [reader for r in results for reader in self.consumers.get(r, ())]
             if (
                 not self.draft.kernels[call.kernel].guards
+                and combined.isdisjoint(results)
                 and any(r in assigned for r in results)
                 and (self.shared is not None or all(reader in late for reader in readers))
             ):
@@ -133,6 +140,7 @@ class _Commit:
         fetched = self.shared.fetched if self.shared is not None else frozenset()
         early = {send for send in self.draft.sends if send.node.attrs["edge"] not in fetched}
         needed = {send.storage for send in early}
+        needed.update(storage for bucket in self.draft.reductions for storage in bucket.operands)
         found: list[Call] = []
         for call in reversed(self.draft.calls):
             if call in late and needed.isdisjoint(call.writes):
@@ -211,11 +219,20 @@ class _Commit:
 
 def _with_workspace(draft: Draft, call: Call) -> Call:
     function = draft.kernels[call.kernel]
+    if not function.workspace:
+        return call
+    here = {var.name: str(dim) for var, dim in zip(function.sizes, call.sizes, strict=True)}
+
+    def renamed(expr: Expr) -> Expr:
+        return replace(expr, name=here[expr.name]) if isinstance(expr, Var) else expr
+
     extra: list[int] = []
     for buffer in function.workspace:
+        assert buffer.size is not None, "a workspace has a size"
         extra.append(len(draft.storages))
+        (size,) = rewrite([buffer.size], renamed)
         element = TensorType(buffer.dtype, ())
-        draft.storages.append(Storage("temporary", element, workspace=buffer.size))
+        draft.storages.append(Storage("temporary", element, workspace=size))
     return replace(call, storages=(*call.storages, *extra))
 
 
@@ -248,4 +265,5 @@ def _reusing_memory(draft: Draft, calls: Sequence[Call]) -> tuple[list[Call], di
 def _can_share(draft: Draft, a: int, b: int) -> bool:
     first, second = draft.storages[a], draft.storages[b]
     same = product(first.type.shape) == product(second.type.shape)
-    return a != b and first.kind == second.kind == "temporary" and same
+    own = first.inside is None and second.inside is None
+    return a != b and first.kind == second.kind == "temporary" and same and own

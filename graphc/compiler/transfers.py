@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from graphc.backends.loops.program import Call, Transfer
+from graphc.backends.loops.program import Call, Reduction, Transfer
 from graphc.compiler.lower import Draft
 
 
@@ -50,3 +50,23 @@ def transfers(
         sends.append(Transfer(send.node.attrs["edge"], now, send.node.attrs["to"], begin))
     sends.sort(key=lambda transfer: transfer.call)
     return tuple(sends), tuple(receives)
+
+
+def reductions_of(draft: Draft, calls: Sequence[Call], commit: int) -> tuple[Reduction, ...]:
+    """Where among the calls each reduction begins and ends; in the order of the graph.
+
+    It begins behind the last call that writes an operand, and ends before the first that reads a
+    result: every worker has the same calls, so all begin and all end them in one order.
+    """
+    written = {storage: n + 1 for n, call in enumerate(calls) for storage in call.writes}
+    read: dict[int, int] = {}
+    for n, call in enumerate(calls):
+        for storage in call.reads:
+            read.setdefault(storage, n)
+    found = []
+    for bucket in draft.reductions:
+        begin = max((written.get(storage, 0) for storage in bucket.operands), default=0)
+        end = min((read.get(storage, commit) for storage in bucket.results), default=commit)
+        combiner, name = bucket.node.attrs["combiner"], bucket.node.name
+        found.append(Reduction(bucket.rows, combiner, begin, min(end, commit), name))
+    return tuple(sorted(found, key=lambda reduction: reduction.begin))

@@ -23,9 +23,13 @@ SCALARS = (bool, int, float, str, type(None), DType, Expression, TensorType, np.
 def check_attributes(op: Op, attrs: Mapping[str, Any], source: Source | None) -> dict[str, Any]:
     """``attrs`` frozen: lists as tuples, arrays read-only, all as ``op.attributes`` declares.
 
+    Those that are left out have their defaults.
+
     Raises:
         GraphError: an attribute is missing, unknown, or of a wrong type.
     """
+    if op.defaults:
+        attrs = {**op.defaults, **attrs}
     if attrs.keys() != op.attributes.keys():
         missing = sorted(op.attributes.keys() - attrs.keys())
         unknown = sorted(attrs.keys() - op.attributes.keys())

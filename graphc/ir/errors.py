@@ -44,6 +44,14 @@ class ClusterError(GraphcError, RuntimeError):
     """A cluster that is described or started wrongly, or a task that does not answer."""
 
 
+class ShardError(GraphcError, ValueError):
+    """A graph that cannot be divided among workers: a node needs what other workers hold."""
+
+
+class PlanError(GraphcError, RuntimeError):
+    """A plan in which tasks would wait for each other for ever: it is refused before it runs."""
+
+
 class DataError(GraphcError, ArithmeticError):
     """An error in the data of a step: an index out of range, an integer division by zero."""
 

@@ -117,6 +117,8 @@ class Op:
     name: ClassVar[str]
     operands: ClassVar[tuple[str, ...]] = ()
     attributes: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """What attributes are that are left out, in a call and in a text."""
     dtypes: ClassVar[frozenset[DType]] = COMPUTED
     """The dtypes its operands may have, for tests that walk the registry."""
 

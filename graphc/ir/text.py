@@ -112,10 +112,11 @@ class _Printer:
         inputs = ", ".join(map(tensor_text, node.inputs))
         parts = [f"{name}: {types}" if types else name, f"= {node.op.name}({inputs})"]
         if node.attrs:
-            attrs = (
+            attrs = [
                 f"{key}: {bodies.get(key) or self.value(value)}"
                 for key, value in sorted(node.attrs.items())
-            )
+                if key not in node.op.defaults or value != node.op.defaults[key]
+            ]
             parts.append("{" + ", ".join(attrs) + "}")
         if node.controls:
             parts.append("after " + ", ".join(name_text(c.name) for c in node.controls))

@@ -11,6 +11,7 @@ from graphc.ops import (
     arithmetic,
     arrangement,
     coercion,
+    collective,
     comparison,
     control,
     conversion,

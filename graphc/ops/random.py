@@ -2,8 +2,9 @@
 
 The element at flat index ``i`` of an op's output is made of the four words that Philox4x32-10
 gives for the counter (i, step) and the key (graph seed, op seed): the same on every backend and
-for any number of workers. ``step`` is a hidden variable, ``random/counter``, which starts at 0,
-belongs to every checkpoint, and grows by one in each step that makes random numbers.
+for any number of workers. In a part of a tensor (``whole``, ``start``) ``i`` is the flat index in
+the undivided one. ``step`` is a hidden variable, ``random/counter``, which starts at 0, belongs to
+every checkpoint, and grows by one in each step that makes random numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from graphc.ir.types import TensorType
 from graphc.ops.arithmetic import add, multiply
 from graphc.ops.coercion import convert, to_shape
 from graphc.ops.philox import halves, philox, philox_numpy
-from graphc.ops.pointwise import FLOATS
+from graphc.ops.pointwise import FLOATS, static_shape
 
 if TYPE_CHECKING:
     from graphc.ir.compute.builder import KernelBuilder
@@ -46,12 +47,18 @@ _OPS = "random_ops"
 
 
 class _Random(Op):
-    """Floats made of the random words of each element."""
+    """Floats made of the random words of each element.
+
+    Where ``whole`` is given, the result is the part of a tensor of that shape that begins at
+    ``start``: a shard has the numbers that it would have in the undivided tensor.
+    """
 
     operands = ("counter",)
     attributes = {
         "seed": (int,), "op_seed": (int,), "dtype": (DType,), "shape": (tuple,),
+        "whole": (tuple,), "start": (tuple,),
     }  # fmt: skip
+    defaults = {"whole": (), "start": ()}
     dtypes = frozenset({int64})
 
     def infer(self, typing: Typing) -> Sequence[TensorType]:
@@ -62,6 +69,9 @@ class _Random(Op):
             raise DTypeError(f"random numbers are floats, not {typing.attrs['dtype'].name}")
         if any(isinstance(extent, int) and extent < 0 for extent in shape):
             raise ShapeError(f"{list(shape)} has a negative size")
+        whole, start = typing.attrs["whole"], typing.attrs["start"]
+        if (whole or start) and not len(whole) == len(start) == len(shape):
+            raise ShapeError(f"whole and start must have a size for each axis of {list(shape)}")
         return [TensorType(typing.attrs["dtype"], shape)]
 
     def gradient(self, node: Node, grads: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -77,11 +87,14 @@ class _Random(Op):
 
     def compute(self, build: KernelBuilder) -> None:
         (counter,), (output,), attrs = build.inputs, build.outputs, build.attrs
+        whole = attrs["whole"] or output.shape
+        start = attrs["start"] or (0,) * output.rank
 
         def body(*index: Expr) -> Expr:
             place: Expr = const(0, int64)
-            for position, extent in zip(index, output.shape, strict=True):
-                place = place * size(extent) + position
+            for position, extent, first in zip(index, whole, start, strict=True):
+                at = position if first == 0 else position + size(first)
+                place = place * size(extent) + at
             words = philox(
                 (*halves(place), *halves(counter[()])), (attrs["seed"], attrs["op_seed"])
             )
@@ -94,7 +107,7 @@ class _Random(Op):
     ) -> Sequence[Any]:
         (type_,), step = types, int(inputs[0])
         count = dims.evaluate(type_.elements, {})
-        place = np.arange(count, dtype=np.uint64)
+        place = _places(node, static_shape(type_))
         counters = np.empty((count, 4), np.uint64)
         counters[:, 0], counters[:, 1] = place % 2**32, place // 2**32
         counters[:, 2], counters[:, 3] = step % 2**32, step // 2**32
@@ -238,6 +251,24 @@ def _checked_seed(seed: int) -> int:
         message = f"{seed!r} is no seed: write an integer from 0 to 2**32 - 1"
         raise GraphError(located(message, user_source()))
     return int(seed)
+
+
+def _places(node: Node, shape: tuple[int, ...]) -> Any:
+    """For NumPy: the flat index of each element in the whole tensor.
+
+    Raises:
+        GraphError: the place of a part is a size that the reference was not told.
+    """
+    whole, start = node.attrs["whole"] or shape, node.attrs["start"] or (0,) * len(shape)
+    if not all(isinstance(size, int) for size in (*whole, *start)):
+        raise GraphError(node.error("the place of this part in the whole tensor is not known"))
+    place = np.zeros((1,) * len(shape), np.uint64)
+    for axis, (count, extent, first) in enumerate(zip(shape, whole, start, strict=True)):
+        along = [1] * len(shape)
+        along[axis] = count
+        position = np.arange(first, first + count, dtype=np.uint64)
+        place = place * np.uint64(extent) + position.reshape(along)
+    return place.reshape(-1)
 
 
 def _is_number(value: TensorLike, number: float) -> bool:

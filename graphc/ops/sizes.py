@@ -10,7 +10,9 @@ import numpy as np
 from graphc.ir import dims
 from graphc.ir.compute.expr import Expr, cast, const, select
 from graphc.ir.compute.expr import size as size_expr
+from graphc.ir.dims import Expression, Shape
 from graphc.ir.dtypes import COMPUTED, DType, as_dtype, int32, int64
+from graphc.ir.errors import GraphError
 from graphc.ir.graph import Node, Tensor
 from graphc.ir.op import Op, Typing, register
 from graphc.ir.operators import TensorLike
@@ -75,15 +77,58 @@ class ShapeOf(_Measure):
         return [np.array(inputs[0].shape, types[0].dtype.numpy)]
 
     def compute(self, build: KernelBuilder) -> None:
-        (x,) = build.inputs
+        _list(build, build.inputs[0].shape)
 
-        def element(axis: Expr) -> Expr:
-            found: Expr = const(0, int64)
-            for n, extent in enumerate(x.shape):
-                found = select(axis >= n, size_expr(extent), found)
-            return cast(found, build.attrs["dtype"])
 
-        build.result(build.map((len(x.shape),), element))
+@register
+class Extent(Op):
+    """A size as a scalar of ``dtype``, or several as a vector, where no operand has them.
+
+    Made where a graph is sharded, never by users: what was the size of a tensor is then that of
+    the undivided one.
+    """
+
+    name = "extent"
+    attributes = {"value": (int, Expression, tuple), "dtype": (DType,)}
+    exact = True
+
+    def infer(self, typing: Typing) -> Sequence[TensorType]:
+        value = typing.attrs["value"]
+        return [
+            TensorType(typing.attrs["dtype"], (len(value),) if isinstance(value, tuple) else ())
+        ]
+
+    def gradient(self, node: Node, grads: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        return []
+
+    def reference(
+        self, node: Node, inputs: Sequence[Any], types: Sequence[TensorType]
+    ) -> Sequence[Any]:
+        """Of sizes that are numbers."""
+        value = node.attrs["value"]
+        sizes = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(size, int) for size in sizes):
+            raise GraphError(node.error("this size is not known"))
+        return [np.array(value, np.int64).astype(types[0].dtype.numpy)]
+
+    def compute(self, build: KernelBuilder) -> None:
+        value, dtype = build.attrs["value"], build.attrs["dtype"]
+        if isinstance(value, tuple):
+            _list(build, value)
+        else:
+            build.result(build.map((), lambda: cast(size_expr(value), dtype)))
+
+
+def _list(build: KernelBuilder, sizes: Shape) -> None:
+    """The result is the vector of ``sizes``, of the op's dtype."""
+
+    def element(axis: Expr) -> Expr:
+        found: Expr = const(0, int64)
+        for n, extent in enumerate(sizes):
+            found = select(axis >= n, size_expr(extent), found)
+        return cast(found, build.attrs["dtype"])
+
+    build.result(build.map((len(sizes),), element))
 
 
 def size(x: TensorLike, out_type: Any = int32, name: str | None = None) -> Tensor:

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from graphc.runtime.drivers.clock import ClockService
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
     Box,
     Hear,
+    Join,
     Overdue,
+    Pause,
     Post,
     Role,
     Spawn,
@@ -29,6 +32,7 @@ from graphc.runtime.effects import (
     Work,
 )
 from graphc.runtime.messages import decode, encode
+from graphc.runtime.timeline import Recorder
 
 _SPIN = 50e-6
 """So long a wait keeps its core, if there is one for each task; then it offers it to others."""
@@ -38,18 +42,34 @@ _NAPS = ((0.1, 5e-5), (2.0, 2e-4), (float("inf"), 1e-3))
 """How long, by how long nothing has come."""
 _SERVICE = 1e-3
 """How often the thread looks while nobody else does."""
+_CLOCKS_AT_START, _CLOCKS_AT_END = 60.0, 2.0
+"""For so long ranks answer each other to compare their clocks."""
 SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 """Set to 1, every send of data ends only when it was received: tests run so."""
 
 
 @dataclass(eq=False, slots=True)
+class _Hearing:
+    """A role that waits for a message, and since when."""
+
+    running: Running
+    turn: int
+    hear: Hear
+    since: float
+
+
+@dataclass(eq=False, slots=True)
 class Ticket:
-    """A transfer under way; it keeps its memory."""
+    """A transfer under way; it keeps what it was asked for, memory and all."""
 
     request: Any
-    memory: Any
+    post: Post
+    begun: float
+    """When, as far as anybody wants to know."""
     done: bool = False
     waiter: tuple[Running, int] | None = None
+    awaited: float = 0.0
+    withdrawn: bool = False
 
 
 class MpiDriver:
@@ -67,7 +87,7 @@ class MpiDriver:
         self._crowded = self.size > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
-        self._hearing: dict[Box, tuple[Running, int]] = {}
+        self._hearing: dict[Box, _Hearing] = {}
         self._transfers: list[Ticket] = []
         self._told: deque[tuple[Any, bytes]] = deque()
         """Control messages that may not have left yet."""
@@ -76,6 +96,8 @@ class MpiDriver:
         self._lock = threading.RLock()
         self._driven = time.perf_counter()
         self._closed = False
+        self._recorder: Recorder | None = None
+        self._clock: ClockService | None = None
         threading.Thread(target=self._serve, name="graphc-service", daemon=True).start()
 
     def start(self, role: Role) -> Running:
@@ -106,6 +128,13 @@ class MpiDriver:
             raise running.error
         return running.result
 
+    def record(self, recorder: Recorder) -> None:
+        """Record what the roles do from now on. Collective, for the clocks are compared."""
+        with self._lock:
+            self._clock = ClockService(self._control)
+            self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
+            self._recorder = recorder
+
     def close(self) -> None:
         """Let what was told leave, and stop serving; the communicators are freed."""
         with self._lock:
@@ -114,8 +143,20 @@ class MpiDriver:
             while self._told:
                 self._look()
             self._closed = True
+            if self._clock is not None and self._recorder is not None:
+                self._recorder.flush()
+                self._compare_clocks(self._clock, self._recorder, _CLOCKS_AT_END)
+                self._recorder.close()
+                self._clock.close()
             self._control.Free()
             self._data.Free()
+
+    @staticmethod
+    def _compare_clocks(clock: ClockService, recorder: Recorder, seconds: float) -> None:
+        sample = clock.compare(seconds)
+        if sample is not None:
+            recorder.clock(sample.at, sample.ahead, sample.bound)
+        clock.finish(seconds)
 
     def _serve(self) -> None:
         """Look for progress while nobody else does, until the driver is closed."""
@@ -127,6 +168,8 @@ class MpiDriver:
                 self._expire()
                 while not self._closed and self._look():
                     pass
+                if self._recorder is not None and not self._closed:
+                    self._recorder.flush()
             finally:
                 self._lock.release()
 
@@ -134,6 +177,8 @@ class MpiDriver:
         """Wait a little, the longer the longer nothing has come."""
         if quiet > _PATIENCE:
             self._expire()
+            if self._recorder is not None:
+                self._recorder.flush()
             time.sleep(next(nap for end, nap in _NAPS if quiet < end))
         elif self._crowded or quiet > _SPIN:
             os.sched_yield()
@@ -141,9 +186,11 @@ class MpiDriver:
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
         moved = bool(self._ready)
-        while self._ready:
+        for _ in range(len(self._ready)):  # those that pause come again after a look
             self._resume(*self._ready.popleft())
         moved |= self._probe()
+        if self._clock is not None:
+            self._clock.answer()
         return self._test() or moved
 
     def _expire(self) -> None:
@@ -172,17 +219,31 @@ class MpiDriver:
         """Wake those whose transfers have ended."""
         ended = [ticket for ticket in self._transfers if ticket.request.Test()]
         for ticket in ended:
-            ticket.done = True
-            self._transfers.remove(ticket)
+            self._end(ticket)
             if ticket.waiter is not None:
                 self._ready.append((*ticket.waiter, None))
         return bool(ended)
+
+    def _end(self, ticket: Ticket) -> None:
+        ticket.done = True
+        self._transfers.remove(ticket)
+        if self._recorder is not None and not ticket.withdrawn:
+            now = time.perf_counter()
+            self._recorder.transfer(ticket.post, ticket.begun, now)
+            if ticket.waiter is not None:
+                self._recorder.wait(ticket.post, ticket.awaited, now)
+
+    def _now(self) -> float:
+        """The time, if anybody wants to know."""
+        return 0.0 if self._recorder is None else time.perf_counter()
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
         """Let a role go on, unless it has from this wait already, up to its next wait."""
         waits = running.done or running.turn != turn
         while not waits and (effect := running.advance(value)) is not None:
             waits, value = self._rules[type(effect)](self, running, effect)
+        if running.done and running.joiner is not None:
+            self._ready.append((*running.joiner, running.error))
 
     def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
         if effect.to == self.rank:
@@ -196,15 +257,17 @@ class MpiDriver:
 
     def _deliver(self, box: Box, message: tuple[int, Any]) -> None:
         waiting = self._hearing.pop(box, None)
-        if waiting is not None and waiting[0].turn == waiting[1] and not waiting[0].done:
-            self._ready.append((*waiting, message))
+        if waiting is not None and waiting.running.waits_at(waiting.turn):
+            self._ready.append((waiting.running, waiting.turn, message))
+            if self._recorder is not None:
+                self._recorder.wait(waiting.hear, waiting.since, time.perf_counter())
         else:
             self._boxes.setdefault(box, deque()).append(message)
 
     def _hear(self, running: Running, effect: Hear) -> tuple[bool, Any]:
         if self._boxes.get(effect.box):
             return False, self._boxes[effect.box].popleft()
-        self._hearing[effect.box] = running, running.turn
+        self._hearing[effect.box] = _Hearing(running, running.turn, effect, self._now())
         self._limit(running, effect.seconds)
         return True, None
 
@@ -213,18 +276,18 @@ class MpiDriver:
         begin = self._data.Irecv
         if effect.sends:
             begin = self._data.Issend if self._synchronous else self._data.Isend
-        ticket = Ticket(begin(memory, effect.peer, effect.tag), effect.memory)
+        now = self._now()
+        ticket = Ticket(begin(memory, effect.peer, effect.tag), effect, now)
         self._transfers.append(ticket)
         return False, ticket
 
     def _await(self, running: Running, effect: Await) -> tuple[bool, Any]:
         ticket: Ticket = effect.ticket
         if not ticket.done and ticket.request.Test():
-            ticket.done = True
-            self._transfers.remove(ticket)
+            self._end(ticket)
         if ticket.done:
             return False, None
-        ticket.waiter = running, running.turn
+        ticket.waiter, ticket.awaited = (running, running.turn), self._now()
         self._limit(running, effect.seconds)
         return True, None
 
@@ -232,17 +295,32 @@ class MpiDriver:
         ticket: Ticket = effect.ticket
         if not ticket.done:
             ticket.request.Cancel()
-            ticket.waiter = None
+            ticket.waiter, ticket.withdrawn = None, True
         return False, None
 
     def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
+        begin = self._now()
         try:
             return False, effect.function()
         except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
             return False, error
+        finally:
+            if self._recorder is not None:
+                self._recorder.work(effect, begin, time.perf_counter())
 
     def _spawn(self, running: Running, effect: Spawn) -> tuple[bool, Any]:
         return False, self.start(effect.role)
+
+    def _join(self, running: Running, effect: Join) -> tuple[bool, Any]:
+        handle: Running = effect.handle
+        if handle.done:
+            return False, handle.error
+        handle.joiner = running, running.turn
+        return True, None
+
+    def _pause(self, running: Running, effect: Pause) -> tuple[bool, Any]:
+        self._ready.append((running, running.turn, None))
+        return True, None
 
     def _stop(self, running: Running, effect: Stop) -> tuple[bool, Any]:
         handle: Running = effect.handle
@@ -261,5 +339,7 @@ class MpiDriver:
         Withdraw: _withdraw,
         Work: _work,
         Spawn: _spawn,
+        Join: _join,
+        Pause: _pause,
         Stop: _stop,
     }

@@ -19,8 +19,14 @@ class Running:
     done: bool = False
     waits: Effect | None = None
     """What it asked for last."""
+    joiner: tuple[Running, int] | None = None
+    """Who waits for its end, in which turn."""
     turn: int = 0
     """Counts what it waited for: a wake-up for an earlier wait comes too late."""
+
+    def waits_at(self, turn: int) -> bool:
+        """Whether it still waits for what it asked for at that turn."""
+        return self.turn == turn and not self.done
 
     def advance(self, value: Any) -> Effect | None:
         """Tell the role a result, or raise an error in it; what it asks for next, if it goes on."""

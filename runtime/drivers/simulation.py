@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
@@ -20,7 +20,9 @@ from graphc.runtime.effects import (
     Await,
     Box,
     Hear,
+    Join,
     Overdue,
+    Pause,
     Post,
     Role,
     Spawn,
@@ -30,8 +32,9 @@ from graphc.runtime.effects import (
     Work,
 )
 from graphc.runtime.messages import Lost
+from graphc.runtime.timeline import Recorder
 
-WAITING = frozenset({Hear, Await, Work})
+WAITING = frozenset({Hear, Await, Work, Join, Pause})
 """After these a role goes on later, and others in between; after all else at once."""
 CONTROL_BYTES = 64
 """What a control message counts for on its way."""
@@ -69,15 +72,28 @@ class Ticket:
     memory: Any
     channel: tuple[int, int, int]
     """From, to, and the tag."""
+    rank: int
+    post: Post
+    begun: float
     done: bool = False
     waiter: tuple[Running, int] | None = None
+    awaited: float = 0.0
 
 
 class Simulation:
-    """Runs roles until all that were asked for have ended, or nothing can happen any more."""
+    """Runs roles until all that were asked for have ended, or nothing can happen any more.
 
-    def __init__(self, seed: int = 0, network: Network | None = None) -> None:
+    ``recorders`` of any of the tasks record what these do, in virtual time.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        network: Network | None = None,
+        recorders: Mapping[int, Recorder] | None = None,
+    ) -> None:
         self.network = network or Network()
+        self._recorders = recorders or {}
         self.now = 0.0
         self.bytes_sent = 0
         """Of all transfers."""
@@ -92,7 +108,7 @@ class Simulation:
         self._cut: dict[tuple[int, int], float] = {}
         """From when on what a dead task sent to another one does not arrive any more."""
         self._boxes: dict[tuple[int, Box], deque[tuple[int, Any]]] = {}
-        self._hearing: dict[tuple[int, Box], tuple[Running, int]] = {}
+        self._hearing: dict[tuple[int, Box], tuple[Running, int, Hear, float]] = {}
         self._limits: dict[float, deque[tuple[float, Running, int]]] = {}
         """When waits are overdue, by how long they may take, in order."""
         self._last: dict[Any, float] = {}
@@ -156,6 +172,8 @@ class Simulation:
             going = type(effect) not in WAITING
         if running.done:
             self._roles.get(running.rank, set()).discard(running)
+            if running.joiner is not None:
+                self._wake(*running.joiner, running.error)
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1
@@ -178,7 +196,7 @@ class Simulation:
 
     def _hear(self, running: Running, effect: Hear) -> None:
         box = running.rank, effect.box
-        self._hearing[box] = running, running.turn
+        self._hearing[box] = running, running.turn, effect, self.now
         self._limit(running, effect.seconds)
         self._hand_out(box)
 
@@ -186,14 +204,18 @@ class Simulation:
         waiting = self._hearing.get(box)
         if waiting is None or not self._boxes.get(box):
             return
-        if waiting[0].turn != waiting[1] or waiting[0].done:
+        running, turn, hear, since = waiting
+        if running.turn != turn or running.done:
             return
         del self._hearing[box]
-        self._wake(*waiting, self._boxes[box].popleft())
+        self._wake(running, turn, self._boxes[box].popleft())
+        if (recorder := self._recorders.get(running.rank)) and self.now > since:
+            recorder.wait(hear, since, self.now)
 
     def _post(self, running: Running, effect: Post) -> Ticket:
         ends = (running.rank, effect.peer) if effect.sends else (effect.peer, running.rank)
-        ticket = Ticket(effect.memory, (*ends, effect.tag))
+        channel = (*ends, effect.tag)
+        ticket = Ticket(effect.memory, channel, running.rank, effect, self.now)
         if effect.sends:
             self._send(ticket)
         else:
@@ -226,15 +248,20 @@ class Simulation:
 
     def _end(self, ticket: Ticket) -> None:
         ticket.done = True
+        recorder = self._recorders.get(ticket.rank)
+        if recorder is not None:
+            recorder.transfer(ticket.post, ticket.begun, self.now)
         if ticket.waiter is not None:
             self._wake(*ticket.waiter)
+            if recorder is not None:
+                recorder.wait(ticket.post, ticket.awaited, self.now)
 
     def _await(self, running: Running, effect: Await) -> None:
         ticket: Ticket = effect.ticket
         if ticket.done:
             self._wake(running, running.turn)
         else:
-            ticket.waiter = running, running.turn
+            ticket.waiter, ticket.awaited = (running, running.turn), self.now
             self._limit(running, effect.seconds)
 
     def _withdraw(self, running: Running, effect: Withdraw) -> None:
@@ -249,9 +276,21 @@ class Simulation:
             value = error
         delay = effect.seconds * self.network.slowness.get(running.rank, 1.0)
         self._wake(running, running.turn, value, delay)
+        if recorder := self._recorders.get(running.rank):
+            recorder.work(effect, self.now, self.now + delay)
 
     def _spawn(self, running: Running, effect: Spawn) -> Running:
         return self.spawn(running.rank, effect.role)
+
+    def _join(self, running: Running, effect: Join) -> None:
+        handle: Running = effect.handle
+        if handle.done:
+            self._wake(running, running.turn, handle.error)
+        else:
+            handle.joiner = running, running.turn
+
+    def _pause(self, running: Running, effect: Pause) -> None:
+        self._wake(running, running.turn)
 
     def _stop(self, running: Running, effect: Stop) -> None:
         handle: Running = effect.handle
@@ -296,5 +335,7 @@ class Simulation:
         Withdraw: _withdraw,
         Work: _work,
         Spawn: _spawn,
+        Join: _join,
+        Pause: _pause,
         Stop: _stop,
     }

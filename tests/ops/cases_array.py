@@ -38,6 +38,13 @@ def size(op, rng):
             yield Case(op, (values(rng, float32, shape),), {"axes": axes, "dtype": dtype})
 
 
+@cases_of("extent")
+def extent(op, rng):
+    for dtype in ordered(OPS[op].dtypes):
+        for value in (0, 7, (), (3, 0, 5)):
+            yield Case(op, (), {"value": value, "dtype": dtype})
+
+
 @cases_of("shape")
 def shape_of(op, rng):
     for dtype in (int32, int64):

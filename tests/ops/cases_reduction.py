@@ -103,3 +103,5 @@ def random(op, rng):
             for step in (0, 3, 2**40):
                 attrs = {"seed": 2**32 - 1, "op_seed": 5, "dtype": dtype, "shape": shape}
                 yield Case(op, (np.array(step),), attrs)
+                part = {"whole": tuple(n + 2 for n in shape), "start": (1, 2)[: len(shape)]}
+                yield Case(op, (np.array(step),), attrs | part)

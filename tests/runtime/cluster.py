@@ -36,13 +36,15 @@ class Prepared:
 class SimulatedCluster:
     """The tasks of ``spec``, each with an engine and a worker."""
 
-    def __init__(self, spec, seed=0, network=None, patience=PATIENCE, prepared=None):
+    def __init__(
+        self, spec, seed=0, network=None, patience=PATIENCE, prepared=None, recorders=None
+    ):
         self.spec = ClusterSpec(spec)
-        self.simulation = Simulation(seed, network)
+        self.simulation = Simulation(seed, network, recorders)
         self.patience, self.prepared = patience, prepared or Prepared()
-        target, compiled = target_here("host"), self.prepared.compiled
+        target, compiled, apart = target_here("host"), self.prepared.compiled, recorders is not None
         ranks = range(self.spec.size)
-        self.engines = [Engine(target, VariableStore(), compiled) for _ in ranks]
+        self.engines = [Engine(target, VariableStore(), compiled, apart=apart) for _ in ranks]
         self.tags = [Tags(rank, self.spec.size) for rank in ranks]
         self.workers = [Worker(rank, self.engines[rank], patience) for rank in ranks]
         everyone = set(ranks)

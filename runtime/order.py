@@ -1,0 +1,167 @@
+"""In which order a task communicates in a step: what it tells its client, and what is checked.
+
+Of a program only that is left which another task could wait for. Its events stand in *strands*,
+each a sequence: strand 0 is the program itself; others, such as a reduction that goes on beside
+the kernels, are forked and joined by the strand that needs them. Kernels wait for nobody, so they
+leave no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+from graphc.backends.loops.instructions import (
+    Commit,
+    Instruction,
+    Receive,
+    Reduce,
+    Reduced,
+    Run,
+    Send,
+    Wait,
+)
+from graphc.backends.loops.program import Reduction
+from graphc.ir.dims import Dim
+from graphc.ir.errors import GraphcError
+from graphc.ir.source import Source
+from graphc.runtime.part import Part, Route
+
+
+class Kind(IntEnum):
+    """What an event does. Only ``WAIT``, ``JOIN`` and a ``COMMIT`` that is agreed on can wait."""
+
+    POST = 0
+    """A receive is posted."""
+    SEND = 1
+    """A send is begun."""
+    WAIT = 2
+    """The transfer of a message has ended at this end."""
+    FORK = 3
+    """Another strand of the task begins."""
+    JOIN = 4
+    """A strand that was forked has ended."""
+    COMMIT = 5
+    """Variables are written."""
+
+
+class Event(NamedTuple):
+    """An event; ``number`` is that of its message in the step, or of a strand (0 at a commit)."""
+
+    kind: Kind
+    number: int = 0
+
+
+Strand: TypeAlias = Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a message, as its task knows it."""
+
+    peer: int
+    """The rank of the task at the other end."""
+    label: str
+    """The tensor, the op that makes it and the user's line, for people to read."""
+    size: Dim | None = None
+    """In bytes; None: not known."""
+    tag: int | None = None
+    """Messages between two tasks with one tag keep their order; None: no other message has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one task does in a step, as far as others are concerned."""
+
+    task: str
+    """Its name."""
+    strands: Sequence[Strand]
+    sends: Mapping[int, End] = field(default_factory=dict)
+    receives: Mapping[int, End] = field(default_factory=dict)
+    """The ends of its messages, by number."""
+
+
+def strands_of(instructions: Iterable[Instruction], routes: Mapping[str, Route]) -> list[Strand]:
+    """The strands of a program whose edges have these routes.
+
+    Its reductions are forked and joined as strands 1, 2, ... in the order in which they begin;
+    what stands in them depends on sizes.
+    """
+    main: list[Event] = []
+    forked: dict[Reduction, int] = {}
+    for instruction in instructions:
+        if isinstance(instruction, Commit):
+            main.append(Event(Kind.COMMIT))
+        elif isinstance(instruction, Reduce):
+            forked[instruction.reduction] = len(forked) + 1
+            main.append(Event(Kind.FORK, forked[instruction.reduction]))
+        elif isinstance(instruction, Reduced):
+            main.append(Event(Kind.JOIN, forked[instruction.reduction]))
+        elif not isinstance(instruction, Run):
+            kind = _KINDS[type(instruction)]
+            main.append(Event(kind, routes[instruction.transfer.edge].number))
+    return [main]
+
+
+_KINDS: dict[type[Receive | Send | Wait], Kind] = {
+    Receive: Kind.POST,
+    Send: Kind.SEND,
+    Wait: Kind.WAIT,
+}
+
+
+def order_of(task: str, part: Part, strands: Sequence[Strand]) -> Order:
+    """The order of a task with ``part``, which said that its program has these strands."""
+    sends: dict[int, End] = {}
+    receives: dict[int, End] = {}
+    for node in part.graph.nodes:
+        if node.op.name == "send":
+            route, value = part.routes[node.attrs["edge"]], node.inputs[0]
+            label = _label(node.attrs["edge"], value.node.op.name, node.source)
+            sends[route.number] = End(route.peer, label, value.type.bytes)
+        elif node.op.name == "recv":
+            route = part.routes[node.attrs["edge"]]
+            label = _label(node.attrs["edge"], "recv", node.source)
+            receives[route.number] = End(route.peer, label, node.types[0].bytes)
+    return Order(task, strands, sends, receives)
+
+
+def _label(edge: str, op: str, source: Source | None) -> str:
+    tensor = edge.partition("->")[0]
+    return f"{tensor} ({op})" if source is None else f"{tensor} ({op}, {source})"
+
+
+def packed(strands: Iterable[Strand]) -> tuple[int, ...]:
+    """Strands as they travel: an integer for each event, and one behind each strand."""
+    found: list[int] = []
+    for strand in strands:
+        found += [event.number * _CODES + event.kind for event in strand]
+        found.append(_END)
+    return tuple(found)
+
+
+def unpacked(codes: Iterable[int]) -> list[Strand]:
+    """The strands that ``packed`` gave these integers for.
+
+    Raises:
+        GraphcError: integers that are none.
+    """
+    strands: list[Strand] = []
+    strand: list[Event] = []
+    for code in codes:
+        if code == _END:
+            strands.append(strand)
+            strand = []
+        elif not isinstance(code, int) or code < 0 or code % _CODES >= len(Kind):
+            raise GraphcError(f"the order of a program is damaged: {code!r} is no event")
+        else:
+            strand.append(Event(Kind(code % _CODES), code // _CODES))
+    if strand or not strands:
+        raise GraphcError("the order of a program is damaged: a strand has no end")
+    return strands
+
+
+_CODES = 8
+_END = len(Kind)
