@@ -70,6 +70,11 @@ class Worker:
         self._closed: set[Client] = set()
         """Sessions to be forgotten when it is known what became of their last step."""
 
+    @property
+    def sessions(self) -> set[Client]:
+        """Those of which anything is kept but what became of their last step."""
+        return {*self._programs, *self._agreement.held}
+
     def serve(self, others: Collection[int]) -> Role:
         """Hear and obey, until all ``others`` have left."""
         while not self.left.issuperset(others):
@@ -180,8 +185,7 @@ class Worker:
     def _lose(self, sender: int, message: Lost) -> Role:
         self.left.add(sender)
         self._agreement.lost.add(sender)
-        sessions = {*self._programs, *self._agreement.held}
-        self._closed.update(client for client in sessions if client[0] == sender)
+        self._closed.update(client for client in self.sessions if client[0] == sender)
         yield from self._forget_closed()
         yield from self._agreement.lose(sender, message)
 

@@ -7,6 +7,7 @@ every variable as it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,8 @@ class Storage:
         """How much memory this takes when the symbols have these sizes."""
         if self.workspace is not None:
             return evaluate_size(self.workspace, sizes) * self.type.dtype.size
-        return evaluate(self.type.bytes, sizes)
+        shape = self.type.shape
+        return math.prod([evaluate(dim, sizes) for dim in shape]) * self.type.dtype.size
 
 
 @dataclass(frozen=True, eq=False)

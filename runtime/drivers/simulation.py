@@ -11,7 +11,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import Any, ClassVar
 
@@ -102,7 +101,7 @@ class Simulation:
         """Control messages."""
         self.dead: set[int] = set()
         self._random = random.Random(seed)  # noqa: S311, it decides nothing secret
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._roles: dict[int, set[Running]] = {}
         """Those that have not ended, by task."""
@@ -110,6 +109,8 @@ class Simulation:
         """From when on what a dead task sent to another one does not arrive any more."""
         self._boxes: dict[tuple[int, Box], deque[tuple[int, Any]]] = {}
         self._hearing: dict[tuple[int, Box], tuple[Running, int, Hear, float]] = {}
+        self._limits: dict[float, deque[tuple[float, Running, int]]] = {}
+        """When waits are overdue, by how long they may take, in order."""
         self._last: dict[Any, float] = {}
         self._arrived: dict[tuple[int, int, int], deque[Ticket]] = {}
         self._expected: dict[tuple[int, int, int], deque[Ticket]] = {}
@@ -127,19 +128,23 @@ class Simulation:
         Raises:
             Stuck: they never will; the message says what every role waits for.
         """
-        while not all(running.done for running in wanted):
+        left = list(wanted)
+        while left:
+            if left[-1].done:
+                left.pop()
+                continue
             if not self._events:
-                left = [r for _, roles in sorted(self._roles.items()) for r in roles]
-                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in left if not r.done))
-            self.now, _, event = heapq.heappop(self._events)
-            event()
+                waiting = (r for _, roles in sorted(self._roles.items()) for r in roles)
+                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in waiting if not r.done))
+            self.now, _, event, arguments = heapq.heappop(self._events)
+            event(*arguments)
 
     def kill(self, rank: int, at: float) -> None:
         """Let task ``rank`` end at time ``at``, in the middle of whatever it does.
 
         Of what it sent to each other task, the last that is under way is lost: some, all, nothing.
         """
-        self._at(at, lambda: self._kill(rank))
+        self._at(at, self._kill, rank)
 
     def _kill(self, rank: int) -> None:
         self.dead.add(rank)
@@ -150,15 +155,15 @@ class Simulation:
             if self.network.detection is not None:
                 notice = self.now + self.network.detection * (0.5 + self._random.random() / 2)
                 notice = max(notice, self._cut[rank, other])
-                self._at(notice, partial(self._deliver, (other, WORKER_BOX), (rank, Lost())))
+                self._at(notice, self._deliver, (other, WORKER_BOX), (rank, Lost()))
 
-    def _at(self, time: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (time, next(self._order), event))
+    def _at(self, time: float, event: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._events, (time, next(self._order), event, arguments))
 
     def _wake(self, running: Running, turn: int, value: Any = None, delay: float = 0.0) -> None:
         """Let a role go on with ``value``, unless it has gone on from this wait already."""
         jitter = self._random.random() * self.network.jitter * 1e-3
-        self._at(self.now + delay + jitter, lambda: self._resume(running, turn, value))
+        self._at(self.now + delay + jitter, self._resume, running, turn, value)
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
         going = not running.done and running.turn == turn
@@ -175,7 +180,7 @@ class Simulation:
         if effect.to == running.rank or self._random.random() >= self.network.drop:
             box = effect.to, effect.box
             arrival = self._arrival((running.rank, effect.to), CONTROL_BYTES)
-            self._at(arrival, lambda: self._arrive_at(box, (running.rank, effect.message)))
+            self._at(arrival, self._arrive_at, box, (running.rank, effect.message))
 
     def _arrive_at(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
         if not self._is_cut(message[0], box[0]):
@@ -223,7 +228,7 @@ class Simulation:
         self.bytes_sent += size
         if not self.network.synchronous:
             ticket.memory, ticket.done = bytes(ticket.memory), True
-        self._at(self._arrival(ticket.channel, size), lambda: self._arrive(ticket))
+        self._at(self._arrival(ticket.channel, size), self._arrive, ticket)
 
     def _arrive(self, ticket: Ticket) -> None:
         if self._is_cut(*ticket.channel[:2]):
@@ -293,8 +298,27 @@ class Simulation:
         self._roles.get(handle.rank, set()).discard(handle)
 
     def _limit(self, running: Running, seconds: float | None) -> None:
-        if seconds is not None:
-            self._wake(running, running.turn, Overdue(), seconds)
+        if seconds is None:
+            return
+        limits = self._limits.setdefault(seconds, deque())
+        if not limits:
+            self._at(self.now + seconds, self._expire, seconds)
+        limits.append((self.now + seconds, running, running.turn))
+
+    def _expire(self, seconds: float) -> None:
+        """End the waits of so many seconds that are overdue, and look again at the next one's end.
+
+        Most waits end long before: their limits cost no event each.
+        """
+        limits = self._limits[seconds]
+        while limits:
+            end, running, turn = limits[0]
+            if running.turn == turn and not running.done:
+                if end > self.now:
+                    self._at(end, self._expire, seconds)
+                    return
+                self._wake(running, turn, Overdue())
+            limits.popleft()
 
     def _arrival(self, channel: Any, size: int) -> float:
         """When a message arrives: not before the one that was sent before it."""

@@ -1,36 +1,64 @@
 """A cluster in the simulator: workers for all tasks, and a master for a client's script."""
 
+from contextlib import suppress
+
 import graphc as gx
 from graphc.compiler import CompileOptions
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
+from graphc.runtime.effects import Hear, Overdue
 from graphc.runtime.engine import Engine
 from graphc.runtime.master import Master, Tags
+from graphc.runtime.planning import make_plan
 from graphc.runtime.state import VariableStore
 from graphc.runtime.worker import Worker
 
 PATIENCE = 60.0
+NOBODY = -1
+"""A box to which nothing is told."""
+
+
+class Prepared:
+    """Plans and compiled parts of many clusters that run the same graph."""
+
+    def __init__(self):
+        self.compiled = {}
+        self._plans = {}
+
+    def plan(self, signature, cluster, client, target, options, *, once=False):
+        key = signature, client, once
+        if key not in self._plans:
+            self._plans[key] = make_plan(signature, cluster, client, target, options, once=once)
+        return self._plans[key]
 
 
 class SimulatedCluster:
     """The tasks of ``spec``, each with an engine and a worker."""
 
-    def __init__(self, spec, seed=0, network=None, recorders=None):
+    def __init__(
+        self, spec, seed=0, network=None, patience=PATIENCE, prepared=None, recorders=None
+    ):
         self.spec = ClusterSpec(spec)
         self.simulation = Simulation(seed, network, recorders)
-        target = target_here("host")
-        apart = recorders is not None
-        self.engines = [Engine(target, VariableStore(), apart=apart) for _ in range(self.spec.size)]
-        self.tags = [Tags(rank, self.spec.size) for rank in range(self.spec.size)]
-        for rank, engine in enumerate(self.engines):
-            others = set(range(self.spec.size)) - {rank}
-            self.simulation.spawn(rank, Worker(rank, engine, PATIENCE).serve(others))
+        self.patience, self.prepared = patience, prepared or Prepared()
+        target, compiled, apart = target_here("host"), self.prepared.compiled, recorders is not None
+        ranks = range(self.spec.size)
+        self.engines = [Engine(target, VariableStore(), compiled, apart=apart) for _ in ranks]
+        self.tags = [Tags(rank, self.spec.size) for rank in ranks]
+        self.workers = [Worker(rank, self.engines[rank], patience) for rank in ranks]
+        everyone = set(ranks)
+        self.serving = [
+            self.simulation.spawn(rank, worker.serve(everyone - {rank}))
+            for rank, worker in enumerate(self.workers)
+        ]
 
     def client(self, rank, script, box=1):
         """Begin ``script(session)``, a generator, in task ``rank``."""
-        engine, tags = self.engines[rank], self.tags[rank]
-        master = Master(self.spec, rank, box, engine, CompileOptions(), PATIENCE, tags)
+        master = Master(
+            self.spec, rank, box, self.engines[rank], CompileOptions(), self.patience,
+            self.tags[rank], self.prepared.plan,
+        )  # fmt: skip
         return self.simulation.spawn(rank, script(SimulatedSession(master)))
 
     def run(self, *clients):
@@ -40,6 +68,20 @@ class SimulatedCluster:
             if client.error is not None:
                 raise client.error
         return [client.result for client in clients]
+
+    def wait(self, rank, seconds):
+        """Let time pass, in which task ``rank`` lives."""
+        self.simulation.run(self.simulation.spawn(rank, _silence(seconds)))
+
+    def value(self, name, rank):
+        """What the variable called ``name`` holds in task ``rank``; None: no value yet."""
+        store = self.engines[rank].store
+        return store.arrays[name].copy() if name in store.initialized else None
+
+
+def _silence(seconds):
+    with suppress(Overdue):
+        yield Hear(NOBODY, seconds)
 
 
 class SimulatedSession:

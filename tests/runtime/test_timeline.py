@@ -122,7 +122,7 @@ def test_a_simulated_job_in_virtual_time(tmp_path, case_seed, rng):
     path = tmp_path / "trace.json"
     recorders = {rank: Recorder(path, rank, name) for rank, name in enumerate(NAMES)}
     network = Network(synchronous=bool(case_seed % 2))
-    cluster = SimulatedCluster({"ps": 1, "worker": 2}, case_seed, network, recorders)
+    cluster = SimulatedCluster({"ps": 1, "worker": 2}, case_seed, network, recorders=recorders)
     cluster.run(cluster.client(1, script))
     for recorder in recorders.values():
         recorder.close()
