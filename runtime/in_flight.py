@@ -1,7 +1,7 @@
 """Whether a program leaves memory alone while a transfer owns it: the local half of a plan's check.
 
 From the post of a receive to its wait nobody may look at its memory, and from the begin of a send
-to its wait nobody may write it. Each task checks this of its own program, whose calls alone it
+to its wait nobody may write it; what is being reduced is touched by nobody else. Each task checks this of its own program, whose calls alone it
 knows.
 """
 
@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from graphc.backends.loops.instructions import Commit, Instruction, Receive, Run, Send, Wait
+from graphc.backends.loops.instructions import (
+    Commit,
+    Instruction,
+    Receive,
+    Reduce,
+    Reduced,
+    Run,
+    Send,
+    Wait,
+)
 from graphc.backends.loops.program import Call, Program, Transfer
 from graphc.ir.errors import PlanError
 
@@ -35,6 +44,8 @@ class _Flight:
         self._program = program
         self._received: dict[int, Transfer] = {}
         self._sent: Counter[int] = Counter()
+        self._reduced: dict[int, str] = {}
+        """What is being reduced, and where it lies."""
 
     def _run(self, instruction: Run) -> None:
         self._touch(self._program.calls[instruction.first : instruction.last])
@@ -66,7 +77,21 @@ class _Flight:
         else:
             self._sent[storage] -= 1
 
+    def _reduce(self, instruction: Reduce) -> None:
+        reduction = instruction.reduction
+        for row in reduction.rows:
+            self._check_write(row, reduction.name)
+        self._reduced |= dict.fromkeys(reduction.rows, reduction.name)
+
+    def _reduce_end(self, instruction: Reduced) -> None:
+        for row in instruction.reduction.rows:
+            del self._reduced[row]
+
     def _check_read(self, storage: int, what: str) -> None:
+        inside = self._program.storages[storage].inside
+        home = storage if inside is None else inside.storage
+        if home in self._reduced:
+            raise PlanError(f"{what} needs {self._reduced[home]} before that has been reduced")
         if storage in self._received:
             edge = self._received[storage].edge
             raise PlanError(f"{what} needs {edge} before that has been waited for")
@@ -81,4 +106,6 @@ class _Flight:
         Receive: _receive,
         Send: _send,
         Wait: _wait,
+        Reduce: _reduce,
+        Reduced: _reduce_end,
     }
