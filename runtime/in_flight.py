@@ -1,8 +1,8 @@
 """Whether a program leaves memory alone while a transfer owns it: the local half of a plan's check.
 
 From the post of a receive to its wait nobody may look at its memory, and from the begin of a send
-to its wait nobody may write it; what is being reduced is touched by nobody else. Each task checks this of its own program, whose calls alone it
-knows.
+to its wait nobody may write it; what is being reduced is touched by nobody else. Each task checks
+this of its own program, whose calls alone it knows.
 """
 
 from __future__ import annotations

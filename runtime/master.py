@@ -65,31 +65,10 @@ from graphc.runtime.order import unpacked
 from graphc.runtime.planning import Plan, Planner, Signature, make_plan
 from graphc.runtime.rows import Rows
 from graphc.runtime.step import Step
+from graphc.runtime.tags import Tags
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
-TAGS = 2**30
-"""How many tags of transfers there are for all tasks of a cluster together."""
-
-
-class Tags:
-    """The tags that the sessions of one task give to transfers: each step's come after the last's.
-
-    They begin anew after so many that no message with the same tag can be under way.
-    """
-
-    def __init__(self, rank: int, tasks: int) -> None:
-        self._share = TAGS // tasks
-        self._first = rank * self._share
-        self._used = 0
-
-    def take(self, count: int) -> int:
-        """The first of ``count`` tags."""
-        if self._used + count > self._share:
-            self._used = 0
-        tag = self._first + self._used
-        self._used += count
-        return tag
 
 
 @dataclass(frozen=True)
@@ -100,6 +79,8 @@ class Prepared:
     plan: Plan
     own: Loaded
     others: tuple[int, ...]
+    signature: Signature = ((), (), ())
+    """What it was made for."""
 
 
 @dataclass
@@ -141,7 +122,7 @@ class Master:
         if found is None:
             plan = yield from self._plan(self.planner, signature)
             found, missing = yield from self._register(plan)
-            yield from self._initialize(signature, found, missing)
+            yield from self.initialize(signature, found, missing)
             self._programs[signature] = found
         return found
 
@@ -245,7 +226,7 @@ class Master:
         yield Work(lambda: check_plan(plan, self.cluster, strands))
         return Prepared(number, plan, own, others), missing
 
-    def _initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
+    def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables that have no value yet the one that they start with."""
         names = set(missing) - self._initialized
         if not names:
@@ -308,7 +289,7 @@ class Master:
             if _number_of(message) != number or sender not in waiting:
                 continue
             if type(message) is _REFUSALS.get(kind):
-                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
+                raise raised(message.kind, f"{message.text}\n  {self._name(sender)}")
             if type(message) is kind:
                 waiting.discard(sender)
                 answers[sender] = message
@@ -339,7 +320,7 @@ def _number_of(message: Any) -> int:
     return number
 
 
-def _raised(kind: str, text: str) -> GraphcError:
+def raised(kind: str, text: str) -> GraphcError:
     """An error of another task, of the kind that it was there."""
     found = getattr(errors, kind, GraphcError)
     return found(text) if issubclass(found, GraphcError) else GraphcError(text)

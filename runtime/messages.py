@@ -152,8 +152,37 @@ class Close(NamedTuple):
     session: int
 
 
+class Meet(NamedTuple):
+    """Worker's session to worker's session: here is one as well, for the same batches."""
+
+
+class Turn(NamedTuple):
+    """Session to session, as all that follow: what is about to be done here.
+
+    ``program`` and ``whole`` are digests of the graph, and of what is fed and not divided.
+    """
+
+    step: int
+    program: int
+    whole: int
+    rows: int
+
+
+class Doing(NamedTuple):
+    """What is about to be done, in words: others are about to do something else."""
+
+    step: int
+    text: str
+
+
 class Leave(NamedTuple):
     """Task to task: the sender will open no session (any more)."""
+
+
+class Left(NamedTuple):
+    """Worker to session, in one task: no session will be opened in task ``rank`` any more."""
+
+    rank: int
 
 
 class Lost(NamedTuple):
@@ -162,15 +191,16 @@ class Lost(NamedTuple):
 
 Message: TypeAlias = (
     Register | Registered | Refused | Run | Computed | Failed | Commit | Committed | Abort
-    | Aborted | Drain | Drained | Inquire | Standing | Close | Leave | Lost
+    | Aborted | Drain | Drained | Inquire | Standing | Close | Meet | Turn | Doing | Leave | Left
+    | Lost
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Register, Registered, Refused, Run, Computed, Failed, Commit, Committed, Abort, Aborted, Drain,
-    Drained, Inquire, Standing, Close, Leave, Lost,
+    Drained, Inquire, Standing, Close, Meet, Turn, Doing, Leave, Left, Lost,
 )  # fmt: skip
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
-_NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed}
+_NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed, Doing}
 """Kinds of integers alone."""
 _ENDS_IN_TUPLE = frozenset({Run, Abort, Aborted, Drain})
 """Those whose last field is any number of integers."""

@@ -45,6 +45,8 @@ class Plan:
     """The tasks, besides the client's, that then have to be told of the commit, in order."""
     axes: tuple[int | None, ...] = ()
     """Along which axis each feed is divided over the workers that share a batch, if they do."""
+    digest: int = 0
+    """Equal for equal graphs, of whatever lines, that are divided alike."""
 
 
 class Planner(Protocol):

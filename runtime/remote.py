@@ -13,7 +13,8 @@ from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ops.state import read_of, variables_of
 from graphc.runtime.drivers.mpi import MpiDriver
-from graphc.runtime.master import Master, Prepared
+from graphc.runtime.master import Prepared
+from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
 from graphc.runtime.server import Server
 from graphc.runtime.strategy import DataParallel
@@ -23,7 +24,7 @@ from graphc.runtime.strategy import DataParallel
 class ClusterProgram:
     """A program whose parts all tasks have registered."""
 
-    master: Master
+    master: Conductor
     driver: MpiDriver
     prepared: Prepared
 
@@ -57,10 +58,10 @@ class ClusterPrograms:
             raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
         self.graph = graph
         self._driver = server.driver
-        self._master: Master = (
+        self._master: Conductor = (
             server.new_master(options)
             if strategy is None
-            else server.new_sharded_master(strategy, options)
+            else server.new_meeting(strategy, options)
         )
         self._found: dict[Signature, ClusterProgram] = {}
 

@@ -50,9 +50,9 @@ class ShardedMaster(Master):
         }
         return sizes, rows
 
-    def _initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
+    def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables their first values here, and all members those that they have here."""
-        yield from super()._initialize(signature, prepared, prepared.own.missing)
+        yield from super().initialize(signature, prepared, prepared.own.missing)
         others = [rank for rank in self.members if rank != self.rank]
         program = prepared.own.program
         types = {program.storages[i].name: program.storages[i].type for i in program.variables}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
 
 from graphc.compiler import CompileOptions, extract
 from graphc.ir.dims import symbols_of
 from graphc.ir.errors import ShardError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.target import Target
+from graphc.ir.text import print_graph
 from graphc.ops.state import is_assign
 from graphc.passes.bucket import Bucket
 from graphc.passes.context import PassContext
@@ -129,6 +135,17 @@ class ShardedPlanner:
                 sharding=mine,
             )
         return parts
+
+
+def _digest(graph: Graph, sharding: Sharding) -> int:
+    """63 bits of the graph without the lines that it came from, and of how it is divided."""
+    constants: dict[str, npt.NDArray[Any]] = {}
+    text = _SOURCE.sub("", print_graph(graph, constants))
+    what = repr((text, sorted(constants), sharding.encoded())).encode()
+    return int.from_bytes(hashlib.blake2b(what, digest_size=8).digest(), "little") >> 1
+
+
+_SOURCE = re.compile(r' at "(?:[^"\\\\]|\\\\.)*":\d+$', re.MULTILINE)
 
 
 def _others(inputs: Sequence[Tensor], symbols: tuple[str, str, str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from graphc.runtime.effects import (
     Work,
 )
 from graphc.runtime.messages import Message
+from graphc.runtime.tags import MOST_TAGS
 from graphc.runtime.timeline import Recorder
 
 _SPIN = 50e-6
@@ -74,6 +75,8 @@ class MpiDriver:
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
+        self.tags = min(MOST_TAGS, 1 + (world.Get_attr(MPI.TAG_UB) or 0))
+        """How many tags of transfers there are."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
