@@ -1,22 +1,13 @@
-"""Random orders of communication, changes to them, and what really happens if tasks follow them.
-
-`happens` knows nothing of the checker: strands are roles of the simulator, with sends that end only
-when they are received, and what no single run would show is found by search over pairs of events.
-"""
+"""Random orders of communication, in which nobody gets stuck, and changes to them."""
 
 import random
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from graphc.runtime.drivers.simulation import Network, Simulation, Stuck
-from graphc.runtime.effects import Await, Hear, Post, Spawn, Tell
 from graphc.runtime.order import End, Event, Kind, Order
 
 BEGINS = (Kind.POST, Kind.SEND)
 WAITS = (Kind.WAIT, Kind.JOIN, Kind.COMMIT)
-OWN_TAGS, MEETING, JOINS = 1000, 50, 100
-DONE = "done"
-"""What a strand tells the one that joins it; the simulator looks into no message."""
 
 
 @dataclass
@@ -75,12 +66,10 @@ def _fork(rng, strands):
     strand = rng.choice(strands)
     begin, end = sorted(rng.choices(range(len(strand) + 1), k=2))
     stretch = strand[begin:end]
+    if any(e.kind in (Kind.FORK, Kind.JOIN) for e in stretch):
+        return  # what is forked there may wait for what is begun here
     chosen = {e.number for e in stretch if e.kind <= Kind.WAIT and rng.random() < 0.6}
-    # A strand that is forked in the stretch may wait for what began here: it stays behind it.
     moved = [e for e in stretch if e.kind <= Kind.WAIT and e.number in chosen]
-    inner = {e.number for e in stretch if e.kind in (Kind.FORK, Kind.JOIN)}
-    if inner:
-        return
     kept = [e for e in stretch if e not in moved]
     number = len(strands)
     strand[begin:end] = [Event(Kind.FORK, number), *kept, Event(Kind.JOIN, number)]
@@ -93,7 +82,7 @@ def _share_tags(rng, draft):
         for peer in {end.peer for end in ends.values()}:
             shared = []
             for number in [n for n, end in ends.items() if end.peer == peer]:
-                fits = (_ordered(draft, task, [*shared, number]) for task in (rank, peer))
+                fits = (ordered(draft, task, [*shared, number]) for task in (rank, peer))
                 if rng.random() < 0.4 and all(fits):
                     shared.append(number)
             for number in shared:
@@ -101,7 +90,7 @@ def _share_tags(rng, draft):
                     side[task][number] = replace(side[task][number], tag=7)
 
 
-def _ordered(draft, task, numbers):
+def ordered(draft, task, numbers):
     """Whether a task begins these messages in this order."""
     after = reachable(draft.strands[task])
     begins = [find(draft.strands[task], BEGINS, number) for number in numbers]
@@ -261,121 +250,3 @@ CHANGES = (
     _swap, _swap_neighbours, _drop, _repeat, _wait_earlier, _begin_later, *[_wait_first] * 24,
     _other_strand, _reverse, _other_end, _share,
 )  # fmt: skip
-
-
-def happens(draft: Draft, seed: int) -> str:
-    """What comes of the orders: "ends", "stuck", or what is wrong with them."""
-    for rule in (_wrong_strands, _wrong_ends):
-        if wrong := rule(draft):
-            return wrong
-    simulation = Simulation(seed, Network(synchronous=True))
-    main = [_Task(draft, rank).strand(0) for rank in range(len(draft.strands))]
-    running = [simulation.spawn(rank, role) for rank, role in enumerate(main)]
-    try:
-        simulation.run(*running)
-    except Stuck:
-        errors = [r.error for r in simulation._roles if r.error is not None]
-        return f"wrong: {errors[0]}" if errors else "stuck"
-    errors = [r.error for r in running if r.error is not None]
-    left = any(simulation._arrived.values()) or any(simulation._expected.values())
-    return f"wrong: {errors or 'a message is left'}" if errors or left else "ends"
-
-
-def _wrong_strands(draft):
-    for strands in draft.strands:
-        after = reachable(strands)
-        for number in range(1, len(strands)):
-            fork, join = (find(strands, [k], number) for k in (Kind.FORK, Kind.JOIN))
-            if fork is None or join is None or fork[0] != join[0] or fork[1] > join[1]:
-                return "wrong: a strand"
-            if fork not in after[0, 0] | {(0, 0)}:
-                return "wrong: a strand that is never reached"
-        others = [e.number for s in strands for e in s if e.kind in (Kind.FORK, Kind.JOIN)]
-        if any(not 0 < number < len(strands) for number in others):
-            return "wrong: no such strand"
-        commits = find(strands, [Kind.COMMIT], 0)
-        everywhere = [e for strand in strands for e in strand if e.kind is Kind.COMMIT]
-        if len(everywhere) > 1 or (draft.agree and (commits is None or commits[0] != 0)):
-            return "wrong: commits"
-    return ""
-
-
-def _wrong_ends(draft):
-    """What is wrong with begins and waits, or with tags, in some order at least."""
-    for rank, strands in enumerate(draft.strands):
-        after = reachable(strands)
-        for kind, ends in ((Kind.POST, draft.receives[rank]), (Kind.SEND, draft.sends[rank])):
-            for number, end in ends.items():
-                begin, wait = find(strands, [kind], number), find(strands, [Kind.WAIT], number)
-                if begin is None or wait is None or wait not in after[begin] or end.peer == rank:
-                    return "wrong: an end"
-    return _wrong_pairs(draft) or _wrong_tags(draft)
-
-
-def _wrong_pairs(draft):
-    """Whether the two ends of each message know each other."""
-    for one, other in ((draft.sends, draft.receives), (draft.receives, draft.sends)):
-        seen = set()
-        for rank, ends in enumerate(one):
-            for number, end in ends.items():
-                far = other[end.peer].get(number)
-                if number in seen or far is None or far.peer != rank or far.tag != end.tag:
-                    return "wrong: a pair"
-                if None not in (far.size, end.size) and far.size != end.size:
-                    return "wrong: sizes"
-                seen.add(number)
-    return ""
-
-
-def _wrong_tags(draft):
-    """Whether messages of one tag could meet in another order than they are sent in."""
-    for rank, ends in enumerate(draft.sends):
-        for a, first in ends.items():
-            for b, second in ends.items():
-                if (
-                    a < b
-                    and first.tag is not None
-                    and (first.peer, first.tag) == (second.peer, second.tag)
-                ):
-                    pairs = ([a, b], [b, a])
-                    if not any(
-                        _ordered(draft, rank, p) and _ordered(draft, first.peer, p) for p in pairs
-                    ):
-                        return "wrong: messages with one tag in two orders"
-    return ""
-
-
-class _Task:
-    """A task that follows its order, whatever it is: roles for the simulator."""
-
-    def __init__(self, draft, rank):
-        self.rank, self.count, self.agree = rank, len(draft.strands), draft.agree
-        self.strands = draft.strands[rank]
-        self.ends = {Kind.SEND: draft.sends[rank], Kind.POST: draft.receives[rank]}
-        self.tickets = {}
-
-    def strand(self, number):
-        for kind, what in self.strands[number]:
-            if kind in BEGINS:
-                end = self.ends[kind][what]
-                memory = bytearray(what.to_bytes(8) if kind is Kind.SEND else 8)
-                tag = OWN_TAGS + what if end.tag is None else end.tag
-                ticket = yield Post(end.peer, tag, memory, sends=kind is Kind.SEND)
-                self.tickets[what] = ticket, memory
-            elif kind is Kind.WAIT:
-                ticket, memory = self.tickets.pop(what)
-                yield Await(ticket)
-                assert int.from_bytes(memory) == what, "a message was taken for another one"
-            elif kind is Kind.FORK:
-                yield Spawn(self.strand(what))
-            elif kind is Kind.JOIN:
-                yield Hear(JOINS + what)
-            elif self.agree:
-                for peer in range(self.count):
-                    yield Tell(peer, MEETING, DONE)
-                for _ in range(self.count):
-                    yield Hear(MEETING)
-        if number:
-            yield Tell(self.rank, JOINS + number, DONE)
-        else:
-            assert not self.tickets, "a message was not waited for"

@@ -8,7 +8,8 @@ import pytest
 from graphc.ir.errors import PlanError
 from graphc.runtime.checker import check
 from graphc.runtime.order import packed, unpacked
-from tests.runtime.orders import changed, happens, random_draft
+from tests.runtime.happening import happens
+from tests.runtime.orders import changed, random_draft
 
 CHANGES = 40
 
