@@ -8,7 +8,7 @@ a run whose sizes were seen before only fills in the addresses of feeds and fetc
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from graphc.backends.cpu.kernel import CompiledKernel
 from graphc.backends.cpu.pool import ThreadPool, default_pool
 from graphc.backends.cpu.segment_ir import RECORD_WORDS, RUN, segment_ir
 from graphc.backends.loops.ir import For, Function
-from graphc.backends.loops.memory import ALIGNMENT, Interval, plan_memory
+from graphc.backends.loops.memory import ALIGNMENT, Interval, Layout, plan_memory
 from graphc.backends.loops.program import Program, lifetimes_of
 from graphc.backends.loops.walk import statements
 from graphc.ir.dims import evaluate
@@ -30,6 +30,8 @@ OK = -1
 POSITION_BITS = 48
 POISON = 0xFF
 """The byte of poisoned memory: NaN as a float, -1 as an integer."""
+MEMORY_PLANS = 16
+"""For so many combinations of sizes an executable keeps memory plans; the oldest goes first."""
 
 
 def aligned(count: int, dtype: Any = np.uint8) -> Array:
@@ -58,6 +60,19 @@ class Executable:
         self._constants = constant_region(program)
         self._constant_offsets, _ = constant_offsets(program)
         self.uses_pool = any(map(_is_pooled, program.kernels))
+        self._memory_plans: dict[Hashable, tuple[list[int], list[Interval], Layout]] = {}
+
+    def memory_plan(self, sizes: Mapping[str, int]) -> tuple[list[int], list[Interval], Layout]:
+        """``temporaries_of``, and where they lie; made once for all bindings of the same sizes."""
+        key = tuple(sizes.items())
+        found = self._memory_plans.get(key)
+        if found is None:
+            temporaries, intervals = temporaries_of(self.program, sizes)
+            found = temporaries, intervals, plan_memory(intervals)
+            if len(self._memory_plans) >= MEMORY_PLANS:
+                self._memory_plans.pop(next(iter(self._memory_plans)), None)
+            self._memory_plans[key] = found
+        return found
 
     def constant_address(self, name: str) -> int:
         """Where a constant lies."""
@@ -73,8 +88,7 @@ class Binding:
         program = executable.program
         self.program, self.sizes = program, dict(sizes)
         self._memories: dict[int, Any] = {}
-        self.temporaries, self.intervals = temporaries_of(program, sizes)
-        self.layout = plan_memory(self.intervals)
+        self.temporaries, self.intervals, self.layout = executable.memory_plan(sizes)
         self.arena = aligned(self.layout.peak)
         self._storages = (ctypes.c_int64 * max(1, len(program.storages)))()
         self._fill_storages(executable, variables)

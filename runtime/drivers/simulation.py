@@ -47,15 +47,16 @@ class Network:
     A message takes between ``latency`` and ``latency + jitter`` and its bytes over ``bandwidth``
     (bytes per second); control messages between two tasks keep their order, and so do transfers
     with one tag. ``synchronous``: a send ends only when it was received, as MPI's ``Issend``;
-    otherwise its bytes are copied at once. ``slowness`` multiplies what a task takes to compute;
-    ``drop`` is the probability that a control message is lost. A death is known to other tasks
-    after ``detection`` seconds, or never.
+    otherwise its bytes are copied at once. Work that does not say what it takes takes ``compute``
+    seconds; ``slowness`` multiplies that in some tasks. ``drop`` is the probability that a control
+    message is lost. A death is known to other tasks after ``detection`` seconds, or never.
     """
 
     latency: float = 1e-6
     jitter: float = 1e-3
     bandwidth: float = 1e10
     synchronous: bool = True
+    compute: float = 0.0
     slowness: dict[int, float] = field(default_factory=dict)
     drop: float = 0.0
     detection: float | None = 1.0
@@ -274,7 +275,8 @@ class Simulation:
             value = effect.function()
         except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
             value = error
-        delay = effect.seconds * self.network.slowness.get(running.rank, 1.0)
+        slowness = self.network.slowness.get(running.rank, 1.0)
+        delay = (effect.seconds or self.network.compute) * slowness
         self._wake(running, running.turn, value, delay)
         if recorder := self._recorders.get(running.rank):
             recorder.work(effect, self.now, self.now + delay)
