@@ -62,7 +62,7 @@ class Server:
         apart = self._timeline is not None
         self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
-        self._tags = Tags(self.driver.rank, cluster.size)
+        self._tags = Tags(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
         if self._timeline is not None:

@@ -67,10 +67,12 @@ class MpiDriver:
         from mpi4py import MPI
 
         self._mpi = MPI
-        world = MPI.COMM_WORLD if communicator is None else communicator
+        world: Any = MPI.COMM_WORLD if communicator is None else communicator
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
+        self.tags: int = world.Get_attr(MPI.TAG_UB) + 1
+        """How many tags transfers may have, from 0 on."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
