@@ -20,9 +20,8 @@ from graphc.backends.cpu.executable import Binding
 from graphc.backends.loops.instructions import Commit, Receive, Run, Send, Wait
 from graphc.backends.loops.program import Transfer
 from graphc.ir.errors import ClusterError
-from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw, Work
+from graphc.runtime.effects import Await, Effect, Overdue, Post, Role, Withdraw, Work
 from graphc.runtime.engine import Loaded
-from graphc.runtime.part import Route
 
 Array = npt.NDArray[Any]
 
@@ -63,10 +62,7 @@ class Step:
             lambda: self.loaded.bind(self._sizes), about="bind", step=self.number
         )
         self.fetched = binding.begin(feeds)
-        for instruction in self._instructions:
-            if isinstance(instruction, Commit):
-                return
-            yield from self._rules[type(instruction)](self, binding, instruction)
+        yield from self._carry_out(binding)
 
     def commit(self) -> Role:
         """Step d, after ``compute``.
@@ -79,8 +75,7 @@ class Step:
         self._given = yield Work(
             lambda: self.loaded.commit(binding), about=self.loaded.about_commit, step=self.number
         )
-        for instruction in self._instructions:
-            yield from self._rules[type(instruction)](self, binding, instruction)
+        yield from self._carry_out(binding)
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -91,11 +86,11 @@ class Step:
         yield from self._post_late(sent)
         for number, (transfer, ticket) in self._receives.items():
             if number in sent:
-                yield from self._ended(transfer, ticket, "come from")
+                yield from self._ended(transfer, ticket)
             else:
                 yield Withdraw(ticket)
         for transfer, ticket in self._sends.values():
-            yield from self._ended(transfer, ticket, "be taken by")
+            yield from self._ended(transfer, ticket)
 
     def _post_late(self, sent: Collection[int]) -> Role:
         """Receive what was sent before this step came to post it, to nowhere."""
@@ -104,52 +99,66 @@ class Step:
             route = self.loaded.part.routes[transfer.edge]
             if route.number in sent and route.number not in self._receives:
                 memory = bytearray(self.loaded.program.storages[transfer.storage].bytes(sizes))
-                ticket = yield self._post(transfer, route, memory, sends=False)
+                ticket = yield self._post(transfer, memory, sends=False)
                 self._receives[route.number] = transfer, ticket
 
-    def _run(self, binding: Binding, instruction: Run) -> Role:
+    def _carry_out(self, binding: Binding) -> Role:
+        """The instructions up to the commit, or up to the end."""
+        for instruction in self._instructions:
+            if isinstance(instruction, Commit):
+                return
+            if isinstance(instruction, Run):
+                yield self._run(binding, instruction)
+                continue
+            effect = self._rules[type(instruction)](self, binding, instruction)
+            try:
+                result = yield effect
+            except Overdue:
+                raise self._late(instruction.transfer) from None
+            if isinstance(effect, Post):
+                begun = self._sends if effect.sends else self._receives
+                begun[effect.tag - self._tag] = instruction.transfer, result
+
+    def _run(self, binding: Binding, instruction: Run) -> Work:
         first, last = instruction.first, instruction.last
         name = self.loaded.program.calls[first].name
-        yield Work(lambda: binding.run_calls(first, last), about=name, step=self.number)
+        return Work(lambda: binding.run_calls(first, last), about=name, step=self.number)
 
-    def _receive(self, binding: Binding, instruction: Receive) -> Role:
+    def _receive(self, binding: Binding, instruction: Receive) -> Effect:
         transfer = instruction.transfer
-        route = self.loaded.part.routes[transfer.edge]
-        memory = binding.memory(transfer.storage)
-        ticket = yield self._post(transfer, route, memory, sends=False)
-        self._receives[route.number] = transfer, ticket
+        return self._post(transfer, binding.memory(transfer.storage), sends=False)
 
-    def _send(self, binding: Binding, instruction: Send) -> Role:
+    def _send(self, binding: Binding, instruction: Send) -> Effect:
         transfer = instruction.transfer
-        route = self.loaded.part.routes[transfer.edge]
         given = self._given.get(transfer.storage)
         memory = self.loaded.memory(binding, transfer) if given is None else given
-        ticket = yield self._post(transfer, route, memory, sends=True)
-        self._sends[route.number] = transfer, ticket
+        return self._post(transfer, memory, sends=True)
 
-    def _post(self, transfer: Transfer, route: Route, memory: Any, *, sends: bool) -> Post:
+    def _wait(self, binding: Binding, instruction: Wait) -> Effect:
+        number = self.loaded.part.routes[instruction.transfer.edge].number
+        _, ticket = self._receives.get(number) or self._sends[number]
+        return Await(ticket, self._seconds)
+
+    def _post(self, transfer: Transfer, memory: Any, *, sends: bool) -> Post:
+        route = self.loaded.part.routes[transfer.edge]
         tag = self._tag + route.number
         return Post(route.peer, tag, memory, sends, transfer.edge, self.number)
 
-    def _wait(self, binding: Binding, instruction: Wait) -> Role:
-        number = self.loaded.part.routes[instruction.transfer.edge].number
-        if number in self._receives:
-            yield from self._ended(*self._receives[number], "come from")
-        else:
-            yield from self._ended(*self._sends[number], "be taken by")
-
-    def _ended(self, transfer: Transfer, ticket: Any, way: str) -> Role:
+    def _ended(self, transfer: Transfer, ticket: Any) -> Role:
         try:
             yield Await(ticket, self._seconds)
         except Overdue:
-            tensor = transfer.edge.partition("->")[0]
-            raise ClusterError(
-                f"step {self.number}: {tensor} did not {way} {transfer.peer} "
-                f"within {self._seconds:g} s"
-            ) from None
+            raise self._late(transfer) from None
 
-    _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {
-        Run: _run,
+    def _late(self, transfer: Transfer) -> ClusterError:
+        number = self.loaded.part.routes[transfer.edge].number
+        way = "come from" if number in self._receives else "be taken by"
+        tensor = transfer.edge.partition("->")[0]
+        return ClusterError(
+            f"step {self.number}: {tensor} did not {way} {transfer.peer} within {self._seconds:g} s"
+        )
+
+    _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Effect]]] = {
         Receive: _receive,
         Send: _send,
         Wait: _wait,
