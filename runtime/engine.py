@@ -74,7 +74,8 @@ class Loaded:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if self.apart else made
         self.writes, self.reads = accesses_of(self.program)
         commit, end = self.program.commit, len(self.program.calls)
-        self._commits = [(commit, end)] if end > commit else []
+        self.commits = [(commit, end)] if end > commit else []
+        """The range of calls of the commit phase, if there are any."""
         self._late = [t for t in self.program.sends if t.call > commit]
         written = ", ".join(call.name for call in self.program.calls[commit:])
         self.about_commit = f"commit {written}" if written else ""
@@ -105,7 +106,7 @@ class Loaded:
 
     def commit(self, binding: Binding) -> dict[int, bytes]:
         """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
-        for first, last in self._committed() if self.part.once else self._commits:
+        for first, last in self._committed() if self.part.once else self.commits:
             binding.run_calls(first, last)
         self.store.initialized |= self.writes
         return {t.storage: self.memory(binding, t) for t in self._late if self._is_shared(t)}

@@ -72,9 +72,10 @@ class Step:
         """
         binding = self._binding
         assert binding is not None, "a step is committed after it was computed"
-        self._given = yield Work(
-            lambda: self.loaded.commit(binding), about=self.loaded.about_commit, step=self.number
-        )
+        if self.loaded.commits:
+            self._given = yield Work(
+                lambda: self.loaded.commit(binding), 0.0, self.loaded.about_commit, self.number
+            )
         yield from self._carry_out(binding)
 
     def drain(self, sent: Collection[int]) -> Role:
