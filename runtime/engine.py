@@ -45,7 +45,11 @@ class Compiled:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
         self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
-        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
+        commit, end = self.program.commit, len(self.program.calls)
+        self.commits = [(commit, end)] if end > commit else []
+        """The range of calls of the commit phase, if there are any."""
+        self.late = [t for t in self.program.sends if t.call > commit]
+        written = ", ".join(call.name for call in self.program.calls[commit:])
         self.about_commit = f"commit {written}" if written else ""
         """What a timeline calls the commit; there is none of a part that writes nothing."""
 
@@ -187,21 +191,20 @@ class Loaded:
 
     def commit(self, binding: Binding) -> dict[int, bytes]:
         """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
-        for first, last in self._committed(self.program.calls):
+        for first, last in self._committed() if self.part.once else self.compiled.commits:
             binding.run_calls(first, last)
         self.store.initialized |= self.compiled.writes
-        late = (t for t in self.program.sends if t.call > self.program.commit)
+        late = self.compiled.late
         return {t.storage: self.memory(binding, t) for t in late if self._is_shared(t)}
 
     def _is_shared(self, transfer: Transfer) -> bool:
         """Whether it sends a variable that another session may write meanwhile."""
         return self.store.shared and self.program.storages[transfer.storage].kind == "variable"
 
-    def _committed(self, calls: Sequence[Call]) -> list[tuple[int, int]]:
-        """The ranges of calls of the commit phase that are to be run."""
+    def _committed(self) -> list[tuple[int, int]]:
+        """The calls of the commit phase whose variables have no value, as ranges."""
+        calls = self.program.calls
         begin, end = self.program.commit, len(calls)
-        if not self.part.once:
-            return [(begin, end)] if end > begin else []
         return [(n, n + 1) for n in range(begin, end) if not self._has_value(calls[n])]
 
     def _has_value(self, call: Call) -> bool:

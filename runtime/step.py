@@ -119,12 +119,11 @@ class Step:
 
     def write(self) -> Role:
         """Step d: nothing fails here, and nobody is waited for."""
-        binding = self._computed()
-        self._given = yield Work(
-            lambda: self.loaded.commit(binding),
-            about=self.loaded.compiled.about_commit,
-            step=self.number,
-        )
+        binding, compiled = self._computed(), self.loaded.compiled
+        if compiled.commits:
+            self._given = yield Work(
+                lambda: self.loaded.commit(binding), 0.0, compiled.about_commit, self.number
+            )
 
     def finish(self) -> Role:
         """Step e.

@@ -6,6 +6,8 @@ under way together may use one tag.
 
 from __future__ import annotations
 
+from graphc.ir.errors import ClusterError
+
 MOST_TAGS = 2**30
 """How many tags there are at most, whatever MPI offers."""
 _PEER_SESSIONS = 16
@@ -15,7 +17,8 @@ _PEER_SESSIONS = 16
 class Tags:
     """``count`` tags from ``first`` on, given to steps one after the other.
 
-    They begin anew after so many that no message with the same tag can be under way.
+    They begin anew after so many that no message with the same tag can be under way. How many there
+    are depends on the MPI library.
     """
 
     def __init__(self, first: int, count: int) -> None:
@@ -23,7 +26,15 @@ class Tags:
         self._used = 0
 
     def take(self, count: int) -> int:
-        """The first of ``count`` tags."""
+        """The first of ``count`` tags.
+
+        Raises:
+            ClusterError: there are not so many.
+        """
+        if count > self._count:
+            raise ClusterError(
+                f"a step makes {count} transfers, but this MPI has only {self._count} tags for it"
+            )
         if self._used + count > self._count:
             self._used = 0
         tag = self._first + self._used

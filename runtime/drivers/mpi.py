@@ -71,7 +71,7 @@ class MpiDriver:
         from mpi4py import MPI
 
         self._mpi = MPI
-        world = MPI.COMM_WORLD if communicator is None else communicator
+        world: Any = MPI.COMM_WORLD if communicator is None else communicator
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
