@@ -34,6 +34,8 @@ class Implementation:
     context: Callable[[Context, Sequence[str]], list[str]]
     crowded: Mapping[str, str] = field(default_factory=dict)
     """The environment where ranks outnumber cores."""
+    prefix: str | None = None
+    """The environment variable that tells where it is installed, if it needs to be told."""
     one_host: Mapping[str, str] = field(default_factory=dict)
     """The environment where all ranks are on this host."""
     spawning: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +128,7 @@ IMPLEMENTATIONS = (
     Implementation(
         "Open MPI", "Open MPI", "libmpi.so.40", _openmpi_options, _openmpi_context,
         crowded={"OMPI_MCA_mpi_yield_when_idle": "1"},
+        prefix="OPAL_PREFIX",
         one_host=_WITHOUT_FABRICS,
         spawning={
             "OMPI_MCA_btl_tcp_if_include": "lo",  # the way between a process and those it spawned

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
@@ -37,6 +38,8 @@ _NAPS = ((0.1, 5e-5), (2.0, 2e-4), (float("inf"), 1e-3))
 """How long, by how long nothing has come."""
 _SERVICE = 1e-3
 """How often the thread looks while nobody else does."""
+_TO_EXPLAIN = 1.0
+"""Seconds after an error of MPI for who watches over the tasks to tell which one died."""
 SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 """Set to 1, every send of data ends only when it was received: tests run so."""
 
@@ -75,6 +78,8 @@ class MpiDriver:
         self._lock = threading.RLock()
         self._driven = time.perf_counter()
         self._closed = False
+        self.lost = ""
+        """Why no role can be run any more, if so."""
         threading.Thread(target=self._serve, name="graphc-service", daemon=True).start()
 
     def start(self, role: Role) -> Running:
@@ -93,32 +98,48 @@ class MpiDriver:
         with self._lock:
             quiet = time.perf_counter()
             try:
-                while not running.done:
+                while not running.done and not self.lost:
                     if self._look():
                         quiet = time.perf_counter()
                     else:
                         self._relax(time.perf_counter() - quiet)
+            except self._mpi.Exception as error:
+                self._explain(error)
             finally:
-                running.done = True  # an interrupted wait is not taken up again
+                ended, running.done = running.done, True  # what was interrupted is not taken up
                 self._driven = time.perf_counter()
+        if self.lost and not ended:
+            raise ClusterError(self.lost)
         if running.error is not None:
             raise running.error
         return running.result
 
+    def fail(self, reason: str) -> None:
+        """End all waits, now and from now on, with a ClusterError: some task is gone.
+
+        May be called from any thread, and while another one drives.
+        """
+        self.lost = self.lost or reason
+
     def close(self) -> None:
-        """Let what was told leave, and stop serving; the communicators are freed."""
+        """Let what was told leave, and stop serving; the communicators are freed.
+
+        After ``fail`` they are left alone.
+        """
         with self._lock:
             if self._closed:
                 return
-            while self._told:
+            while self._told and not self.lost:
                 self._look()
             self._closed = True
-            self._control.Free()
-            self._data.Free()
+            if not self.lost:
+                self._control.Free()
+                self._data.Free()
+        self.fail("the server of this process was closed")
 
     def _serve(self) -> None:
         """Look for progress while nobody else does, until the driver is closed."""
-        while not self._closed:
+        while not self._closed and not self.lost:
             time.sleep(_SERVICE)
             if time.perf_counter() - self._driven < _SERVICE or not self._lock.acquire(False):
                 continue
@@ -126,8 +147,17 @@ class MpiDriver:
                 self._expire()
                 while not self._closed and self._look():
                     pass
+            except self._mpi.Exception as error:
+                self._explain(error)
             finally:
                 self._lock.release()
+
+    def _explain(self, error: Exception) -> None:
+        """Fail after an error of MPI: for the reason that is told soon, or else for the error."""
+        deadline = time.perf_counter() + _TO_EXPLAIN
+        while not self.lost and time.perf_counter() < deadline:
+            time.sleep(_SERVICE)
+        self.fail(f"a task of the cluster cannot be reached: {error}")
 
     def _relax(self, quiet: float) -> None:
         """Wait a little, the longer the longer nothing has come."""
