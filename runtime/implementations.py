@@ -41,6 +41,9 @@ class Implementation:
     spawning: Mapping[str, str] = field(default_factory=dict)
     """The environment, besides, of a process that starts the others itself."""
 
+    helper: str = "mpiexec"
+    """The program, beside ``mpiexec``, that a process which spawns starts first."""
+
     def library_of(self, mpiexec: Path) -> Path | None:
         """The library that ranks of an ``mpiexec`` have to use, if it is installed beside it."""
         library = mpiexec.resolve().parents[1] / "lib" / self.library
@@ -136,6 +139,9 @@ IMPLEMENTATIONS = (
             "PRTE_MCA_rmaps_default_mapping_policy": ":OVERSUBSCRIBE",
             "PRTE_MCA_hwloc_default_binding_policy": "none",
         },
+        helper="prte",
     ),
-    Implementation("MPICH", "HYDRA", "libmpi.so.12", _mpich_options, _mpich_context),
+    Implementation(
+        "MPICH", "HYDRA", "libmpi.so.12", _mpich_options, _mpich_context,
+    ),
 )  # fmt: skip

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,11 +50,12 @@ def spawn(
     _check(cluster)
     task = _task(cluster, job_name, task_index)
     program = find_mpiexec(mpiexec)
-    environment = _environment(program, implementation_of(program), cluster.size)
+    mpi = implementation_of(program)
+    environment = _environment(program, mpi, cluster.size)
     threads = max(1, available_threads() // cluster.size)
     crew = Crew(cluster, _settings(cluster, timeout, threads))
     try:
-        with _assigned(environment):
+        with _assigned(environment), _helper_apart(program, mpi):
             communicators = _begin(crew, cluster.size, cluster.rank_of(*task))
         return _SpawningServer(cluster, task, timeout, crew, communicators, threads)
     except BaseException:
@@ -169,6 +172,23 @@ def _assigned(environment: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _helper_apart(program: Path, mpi: Implementation) -> Iterator[None]:
+    """Have MPI start its helper in a session of its own, out of reach of Ctrl-C.
+
+    MPI looks for it on PATH, and finds a script there that starts it so.
+    """
+    real = str(program.with_name(mpi.helper))
+    code = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
+    words = shlex.join([sys.executable, "-I", "-S", "-c", code, real])
+    with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
+        script = Path(folder, mpi.helper)
+        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+        script.chmod(0o700)
+        with _assigned({"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}):
+            yield
 
 
 def _begin(crew: Crew, size: int, rank: int) -> tuple[Any, Any]:
