@@ -84,10 +84,8 @@ class Crew:
             self._changed.notify_all()
         if self._leaving or rank.exit == 0:
             return
-        told = rank.exit is not None
-        how = f"ended with exit code {rank.exit}" if told else "died or was killed"
-        names = ", ".join(r.task.device for r in ([rank] if told else self._ranks.dead()))
-        self._leaving, self.lost = True, f"{names} {how}: the cluster has ended"
+        how = "died or was killed" if rank.exit is None else f"ended with exit code {rank.exit}"
+        self._leaving, self.lost = True, f"{rank.task.device} {how}: the cluster has ended"
         with suppress(OSError):  # at once: some MPIs kill this process as well
             write(2, f"graphc: {self.lost}\n".encode())
         self.failed(self.lost)

@@ -57,8 +57,8 @@ class _Job:
         self._limit = None if timeout is None else time.monotonic() + timeout
         marked = prefix and plan.cluster.size > 1
         self._ranks = Ranks(plan.cluster, marked, b"go", self._exited, self._died)
-        self._failed: list[Rank] = []
-        """The rank that is the reason; several, if nobody knows which of them died first."""
+        self._failed: Rank | None = None
+        """The rank that is the reason."""
         self._stopped: tuple[int, str] | None = None
         """The exit code and the reason, if it was not a rank."""
         self._signal: int | None = None
@@ -100,7 +100,7 @@ class _Job:
 
     def _stop(self, code: int, reason: str) -> None:
         """Stop the job for a reason that lies in none of its ranks."""
-        if self._stopped is None and not self._failed:
+        if self._stopped is None and self._failed is None:
             self._stopped = (code, reason)
         if self._kill_at is None:
             self._stop_within(0)
@@ -113,18 +113,18 @@ class _Job:
 
     def _exited(self, rank: Rank) -> None:
         if rank.exit != 0:
-            self._fail([rank], _TO_ABORT)
+            self._fail(rank, _TO_ABORT)
 
     def _died(self, rank: Rank) -> None:
         if rank.exit is None:
-            self._fail(self._ranks.dead(), _TO_END)
+            self._fail(rank, _TO_END)
         elif rank.exit != 0:
             self._stop_within(_TO_END)
 
-    def _fail(self, ranks: list[Rank], seconds: float) -> None:
+    def _fail(self, rank: Rank, seconds: float) -> None:
         """The first rank that fails is the reason; the others follow from it."""
-        if not self._failed and self._stopped is None:
-            self._failed = ranks
+        if self._failed is None and self._stopped is None:
+            self._failed = rank
         self._stop_within(seconds)
 
     def _hold(self, source: Any, target: int) -> None:
@@ -180,7 +180,7 @@ class _Job:
 
     def _end_ranks(self) -> None:
         """Kill what outlives ``mpiexec``, and hear what ended ranks had still to say."""
-        if self._mpiexec.returncode < 0 and not self._failed:
+        if self._mpiexec.returncode < 0 and self._failed is None:
             name = _signal_text(-self._mpiexec.returncode)
             self._stop(128 - self._mpiexec.returncode, f"ended: mpiexec was killed by {name}")
         deadline = time.monotonic() + _TO_END
@@ -199,27 +199,28 @@ class _Job:
             _say(f"the job {reason}" if code != _UNREAD else "")
             return code
         failed = self._first_to_fail()
-        if not failed or (returned == 0 and failed[0].exit is None):
+        if failed is None or (returned == 0 and failed.exit is None):
             self._show()
             if returned:
                 _say(f"mpiexec ended with exit code {returned}")
             return returned
-        code, how = self._end_of(failed[0], returned)
-        names = ", ".join(f"{rank.task} (rank {rank.number})" for rank in failed)
-        _say(f"{names} {how}; the job was stopped")
+        code, how = self._end_of(failed, returned)
+        _say(f"{failed.task} (rank {failed.number}) {how}; the job was stopped")
         return code
 
-    def _first_to_fail(self) -> list[Rank]:
-        """The reason; where no rank told of it, the one that ``mpiexec`` blames."""
-        if any(rank.exit is not None for rank in self._failed):
+    def _first_to_fail(self) -> Rank | None:
+        """The reason: a rank that told of it, that which ``mpiexec`` blames, or the first to die.
+
+        Of processes MPICH names any that died, and not the first.
+        """
+        if self._failed is not None and self._failed.exit is not None:
             return self._failed
         if found := _NAMED_RANK.search(self._told):
-            task = self._plan.cluster.task_of(int(found[1]))
-            known = [rank for rank in self._ranks.known if rank.task == task]
-            return known or [Rank(task, int(found[1]))]
-        if found := _NAMED_PROCESS.search(self._told):
-            named = self._ranks.of_process(int(found[1]))
-            return [named] if named else self._failed
+            number = int(found[1])
+            known = [rank for rank in self._ranks.known if rank.number == number]
+            return known[0] if known else Rank(self._plan.cluster.task_of(number), number)
+        if self._failed is None and (found := _NAMED_PROCESS.search(self._told)):
+            return self._ranks.of_process(int(found[1]))
         return self._failed
 
     def _end_of(self, rank: Rank, returned: int) -> tuple[int, str]:

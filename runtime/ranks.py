@@ -8,7 +8,6 @@ passed on line by line, marked with its task.
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import signal
 import socket
@@ -49,7 +48,8 @@ class Ranks:
         prefix: whether to mark lines of output with their task.
         greeting: what a rank is told when it has started.
         exited: called when a rank tells its exit code.
-        died: called when the process of a rank has ended.
+        died: called when the process of a rank has ended; in the order in which they do, as
+            epoll tells what has happened in the order in which it did.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Ranks:
         self._exited, self._died = exited, died
         self._by_process: dict[int, Rank] = {}
         self._streams: list[Lines] = []
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
         self._listener = _listener()
         self._open: set[socket.socket] = set()
         self.name = self._listener.getsockname().lstrip(b"\0").decode()
@@ -79,11 +79,6 @@ class Ranks:
     def of_process(self, process: int) -> Rank | None:
         """The rank that is the process of this number."""
         return self._by_process.get(process)
-
-    def dead(self) -> list[Rank]:
-        """Those that are dead by now and did not tell of their end."""
-        waiting = {rank.process: rank for rank in self.known if rank.exit is None}
-        return [waiting[process] for process in select.select([*waiting], [], [], 0)[0]]
 
     def watch(self, what: Any, react: Callable[[Any], None]) -> None:
         """Have ``turn`` call ``react`` whenever there is something to read."""

@@ -189,7 +189,7 @@ def test_an_interpreter_survives_errors_and_interrupts(script):
     code, out, _ = script(
         None,
         "-i",
-        text=BEGIN
+        stdin=BEGIN
         + """
 value()
 1 / 0
