@@ -56,22 +56,32 @@ from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
 TAGS = 2**30
-"""How many tags of transfers there are for all tasks of a cluster together."""
+"""How many tags of transfers there are at least, with the usual MPI libraries."""
 
 
 class Tags:
     """The tags that the sessions of one task give to transfers: each step's come after the last's.
 
-    They begin anew after so many that no message with the same tag can be under way.
+    They begin anew after so many that no message with the same tag can be under way. ``number`` is
+    how many there are for all tasks together, which depends on the MPI library.
     """
 
-    def __init__(self, rank: int, tasks: int) -> None:
-        self._share = TAGS // tasks
+    def __init__(self, rank: int, tasks: int, number: int = TAGS) -> None:
+        self._share = number // tasks
         self._first = rank * self._share
         self._used = 0
 
     def take(self, count: int) -> int:
-        """The first of ``count`` tags."""
+        """The first of ``count`` tags.
+
+        Raises:
+            ClusterError: there are not so many.
+        """
+        if count > self._share:
+            raise ClusterError(
+                f"a step makes {count} transfers, but this MPI has only {self._share} tags for "
+                "the sessions of a task"
+            )
         if self._used + count > self._share:
             self._used = 0
         tag = self._first + self._used

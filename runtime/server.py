@@ -64,7 +64,7 @@ class Server:
         self._timeout = timeout
         self._engine = Engine(target_here("host"), VariableStore())
         self._boxes = count(WORKER_BOX + 1)
-        self._tags = Tags(self.driver.rank, cluster.size)
+        self._tags = Tags(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
         self._serving = self.driver.start(self._worker.serve(others))
