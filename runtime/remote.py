@@ -88,4 +88,5 @@ class ClusterPrograms:
     def close(self) -> None:
         """Let all tasks forget the programs; the variables stay."""
         self._found.clear()
-        self._driver.drive(self._master.close())
+        if not self._driver.lost:
+            self._driver.drive(self._master.close())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import atexit
 from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from graphc.compiler import CompileOptions
@@ -36,13 +39,16 @@ _servers: WeakValueDictionary[str, Server] = WeakValueDictionary()
 class Server:
     """The server of one task of ``cluster``, in a process that was started for it.
 
-    Making it is collective: every task of the cluster makes its own. It serves until the process
-    ends; ``join`` waits until no other task wants anything any more.
+    Making it is collective: every task of the cluster makes its own. It serves until ``close``,
+    the end of a ``with`` statement, or the end of the process; ``join`` waits until no other task
+    wants anything any more. ``Server.spawn`` starts the other tasks as well.
 
     Args:
         cluster: the tasks, whose order is that of the MPI ranks.
         job_name, task_index: the task that this is, which must be the one of this process.
         timeout: how many seconds to wait for another task before giving up.
+        communicator: an intracommunicator of mpi4py with one process for each task; by default
+            that of all processes of the job.
 
     Raises:
         GraphcError: a timeline is wanted that cannot be written.
@@ -56,10 +62,11 @@ class Server:
         job_name: str | None = None,
         task_index: int | None = None,
         timeout: float = PATIENCE,
+        communicator: Any = None,
     ) -> None:
         self.cluster = cluster
         self._timeline = wanted()
-        self.driver = MpiDriver()
+        self.driver = MpiDriver(communicator)
         _check_size(cluster, self.driver.size)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
@@ -77,7 +84,35 @@ class Server:
         self._serving = self.driver.start(self._worker.serve(others))
         self._left = False
         _servers[self.target] = self
-        atexit.register(self._end)
+        atexit.register(self.close)
+
+    @staticmethod
+    def spawn(
+        cluster: ClusterSpec,
+        job_name: str | None = None,
+        task_index: int | None = None,
+        timeout: float = PATIENCE,
+        mpiexec: str | Path | None = None,
+    ) -> Server:
+        """Start a cluster from a plain Python process or a notebook.
+
+        The process becomes one of the tasks. The others are started on this machine, and serve
+        sessions until the server here is closed. They end with this process, however it ends.
+
+        Args:
+            cluster: the tasks, all on this machine.
+            job_name: the job of the task that this process becomes; by default the chief's.
+            task_index: its number in the job.
+            timeout: how many seconds to wait for another task before giving up.
+            mpiexec: that of the MPI to use, as for ``graphc launch``.
+
+        Raises:
+            ClusterError: a task on another host; a process that ``graphc launch`` or ``mpiexec``
+                started; a cluster that is running already; tasks that do not start.
+        """
+        from graphc.runtime.spawn import spawn
+
+        return spawn(cluster, job_name, task_index, timeout, mpiexec)
 
     @property
     def target(self) -> str:
@@ -126,12 +161,26 @@ class Server:
                 if rank != self.driver.rank:
                     yield Tell(rank, WORKER_BOX, Leave())
 
-    def _end(self) -> None:
-        """What the end of the process does: the others need not wait for it."""
-        self.driver.drive(self._leave())
-        self.driver.close()
+    def close(self) -> None:
+        """Serve no more: the other tasks need not wait for this one, and sessions here end."""
+        _servers.pop(self.target, None)
+        atexit.unregister(self.close)
+        if not self.driver.lost:
+            self.driver.drive(self._leave())
+            self.driver.close()
         if self._timeline is not None:
             merge(self._timeline, [str(task) for task in self.cluster.tasks], whole=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def server_at(target: str) -> Server:
@@ -142,12 +191,17 @@ def server_at(target: str) -> Server:
     """
     server = _servers.get(target)
     if server is None:
-        known = ", ".join(sorted(_servers)) or "none: make a gx.train.Server first"
+        known = ", ".join(targets()) or "none: make a gx.train.Server first"
         raise ClusterError(
             f"there is no server {target!r} in this process; there is {known} "
             "(a local session's target is '')"
         )
     return server
+
+
+def targets() -> list[str]:
+    """Those of the servers of this process that are not closed."""
+    return sorted(_servers)
 
 
 def _check_size(cluster: ClusterSpec, processes: int) -> None:
