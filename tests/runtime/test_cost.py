@@ -41,8 +41,9 @@ def in_lockstep(plan, topology, slowness=None):
     return lockstep
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 4])
-@pytest.mark.parametrize("elements", [64 * 100, 64 * 20_000])
+@pytest.mark.parametrize(
+    ("elements", "pieces"), [(64 * 100, 1), (64 * 20_000, 1), (64 * 20_000, 2)]
+)
 def test_a_ring_of_64_takes_what_the_formula_says(elements, pieces):
     wanted = ring_seconds(4 * elements, 64, COSTS, pieces)
     found = simulated(lambda m: ring(m, 64, elements, pieces), 64, Uniform(WIRE))
@@ -53,10 +54,10 @@ def test_a_ring_of_64_takes_what_the_formula_says(elements, pieces):
 @pytest.mark.parametrize(
     ("make", "formula"), [(direct, direct_seconds), (scattered, scattered_seconds)]
 )
-@pytest.mark.parametrize("elements", [64 * 10, 64 * 10_000])
+@pytest.mark.parametrize("elements", [32 * 10, 32 * 10_000])
 def test_all_to_all_takes_what_the_formula_says(make, formula, elements):
-    found = simulated(lambda m: make(m, 64, elements), 64, Uniform(WIRE))
-    assert found.now == pytest.approx(formula(4 * elements, 64, COSTS), rel=0.03)
+    found = simulated(lambda m: make(m, 32, elements), 32, Uniform(WIRE))
+    assert found.now == pytest.approx(formula(4 * elements, 32, COSTS), rel=0.03)
 
 
 @pytest.mark.parametrize(
