@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from graphc.compiler import CompileOptions
 from graphc.ir.device import Device
-from graphc.ir.errors import ClusterError
+from graphc.ir.errors import ClusterError, CompileError
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
@@ -130,7 +130,12 @@ class Server:
         self.driver.finish(self._serving)
 
     def new_master(self, options: CompileOptions) -> Master:
-        """The master of a new session in this task."""
+        """The master of a new session in this task.
+
+        Raises:
+            CompileError: the session is to compile for another processor than each task's own.
+        """
+        _check_target(options)
         rank, box = self.driver.rank, next(self._boxes)
         return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
 
@@ -139,7 +144,9 @@ class Server:
 
         Raises:
             ClusterError: this task is none of the workers.
+            CompileError: as ``new_master``.
         """
+        _check_target(options)
         rank, members = self.driver.rank, members_of(self.cluster)
         if rank not in members:
             names = ", ".join(self.cluster.name_of(member) for member in members)
@@ -202,6 +209,11 @@ def server_at(target: str) -> Server:
 def targets() -> list[str]:
     """Those of the servers of this process that are not closed."""
     return sorted(_servers)
+
+
+def _check_target(options: CompileOptions) -> None:
+    if options.target != "host":
+        raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
 
 
 def _check_size(cluster: ClusterSpec, processes: int) -> None:
