@@ -191,11 +191,14 @@ def test_what_one_reader_needs_combined_all_are_given() -> None:
         "%q: f32[4] = square(%g)",
         "inputs %x", "outputs %h, %q",
     )  # fmt: skip
+    combined = f"%g/all_reduce: f32[4] = all_reduce(%g) {SUM}"
     assert after(*lines) == [
-        f"%g/all_reduce: f32[4] = all_reduce(%g) {SUM}",
+        combined,
         "%h: f32[4] = multiply(%g/all_reduce, %rate)",
         "%q: f32[4] = square(%g/all_reduce)",
     ]
+    alone = (*lines[:3], lines[4], "inputs %x", "outputs %q")
+    assert after(*alone) == [combined, "%q: f32[4] = square(%g/all_reduce)"]
 
 
 def test_what_several_combined_tensors_are_made_of_is_combined_once() -> None:

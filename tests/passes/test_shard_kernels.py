@@ -5,7 +5,7 @@ import pytest
 from graphc.ir.compute.builder import KernelBuilder
 from graphc.ir.compute.expr import apply, cast, const, select, size
 from graphc.ir.dims import symbol
-from graphc.ir.dtypes import float32, int64
+from graphc.ir.dtypes import float32, int32, int64
 from graphc.ir.types import TensorType
 from graphc.passes.sharding import Partial, Replicated, Split
 from graphc.passes.sharding.stages import result_states
@@ -63,7 +63,7 @@ REFUSED = {
     "a place modulo": ([(N, 2)], (N,), lambda x, i: x[i, i % 2]),
     "the place as a number": ([(N,)], (N,), lambda x, i: x[i] * cast(i, float32)),
     "the place alone": ([(N,)], (N,), lambda x, i: i),
-    "a narrow place": ([(N,)], (N,), lambda x, i: cast(cast(i, float32), int64)),
+    "a narrow place": ([(N,)], (N,), lambda x, i: x[cast(cast(i, int32), int64)]),
     "the number of rows": ([(N,)], (N,), lambda x, i: x[i] / cast(size(N), float32)),
     "a place that is tested": ([(N,)], (N,), lambda x, i: select(i > 3, x[i], 0.0)),
     "two places at once": ([(N,)], (N, N), lambda x, i, j: x[i] * x[j]),
