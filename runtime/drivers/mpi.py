@@ -65,7 +65,8 @@ class MpiDriver:
         self._control, self._data = world.Dup(), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
-        self.tags: int = MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) + 1
+        highest: Any = MPI.COMM_WORLD.Get_attr(MPI.TAG_UB)
+        self.tags: int = highest + 1
         """How many tags transfers may have, from 0 on."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = self.size > len(os.sched_getaffinity(0))
