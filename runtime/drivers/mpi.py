@@ -137,6 +137,14 @@ class MpiDriver:
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
+    def gather(self, own: bytes) -> list[bytes]:
+        """What every process gives, by rank, all of one length; collective."""
+        size = len(own)
+        found = bytearray(size * self.size)
+        with self._lock:
+            self._data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
+        return [bytes(found[i : i + size]) for i in range(0, len(found), size)]
+
     def fail(self, reason: str) -> None:
         """End all waits, now and from now on, with a ClusterError: some task is gone.
 
