@@ -31,14 +31,14 @@ MODELS = {
 RATE = 0.01
 
 
-def network(sizes: Sequence[int]) -> tuple[gx.Tensor, gx.Tensor, gx.Node, gx.Tensor]:
+def network(name: str, sizes: Sequence[int]) -> tuple[gx.Tensor, gx.Tensor, gx.Node, gx.Tensor]:
     """A multilayer perceptron: images, labels, a step of gradient descent, and the loss."""
     images = gx.placeholder(gx.float32, [None, sizes[0]], name="images")
     labels = gx.placeholder(gx.int32, [None], name="labels")
     values = images
     for layer, (before, after) in enumerate(pairwise(sizes)):
-        weights = gx.get_variable(f"w{layer}", [before, after])
-        bias = gx.get_variable(f"b{layer}", [after], initializer=gx.zeros_initializer())
+        weights = gx.get_variable(f"{name}/w{layer}", [before, after])
+        bias = gx.get_variable(f"{name}/b{layer}", [after], initializer=gx.zeros_initializer())
         values = gx.matmul(values, weights) + bias
         values = gx.nn.relu(values) if layer < len(sizes) - 2 else values
     losses = gx.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=values)
@@ -101,7 +101,7 @@ def compare(server: gx.train.Server, name: str, passes: int, strategy: object) -
     """Measure one model, and print what it took on rank 0."""
     gx.reset_default_graph()
     sizes, rows, count = MODELS[name]
-    images, labels, step, _ = network(sizes)
+    images, labels, step, _ = network(name, sizes)
     rng = np.random.default_rng(MPI.COMM_WORLD.rank)
     x = rng.normal(size=(rows // 2, sizes[0])).astype(np.float32)
     y = rng.integers(0, sizes[-1], rows // 2).astype(np.int32)
