@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -80,13 +79,9 @@ class Prepared:
     plan: Plan
     own: Loaded
     others: tuple[int, ...]
+    feeding: Feeding
     signature: Signature = ((), (), ())
     """What it was made for."""
-
-    @cached_property
-    def feeding(self) -> Feeding:
-        """What makes arrays and sizes of what is fed."""
-        return Feeding(self.plan.feeds, self.plan.checks)
 
 
 @dataclass
@@ -229,7 +224,8 @@ class Master:
         strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
         strands[self.rank] = own.strands
         yield Work(lambda: check_plan(plan, self.cluster, strands))
-        return Prepared(number, plan, own, others), missing
+        feeding = Feeding(plan.feeds, plan.checks)
+        return Prepared(number, plan, own, others, feeding), missing
 
     def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables that have no value yet the one that they start with."""

@@ -211,7 +211,9 @@ class Step:
         self._reducing[number] = yield Spawn(reduction.run())
 
     def _reduced(self, binding: Binding, instruction: Reduced) -> Role:
-        yield Join(self._reducing.pop(self.loaded.compiled.numbers[instruction.reduction]))
+        number = self.loaded.compiled.numbers[instruction.reduction]
+        yield Join(self._reducing[number])  # and is stopped with the step up to then
+        del self._reducing[number]
 
     def _reduction(self, number: int, memory: Memory) -> Reduction:
         planned, sharding = self._planned[number], self.loaded.part.sharding

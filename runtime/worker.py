@@ -18,6 +18,7 @@ What other workers and the driver tell it (``agreement`` says why):
     g. Inquire: Standing is answered, at once or when it is known.
     h. Standing: a step that is prepared here is committed or given up.
     i. Lost: a task has died. Its sessions are closed; their steps that have not computed stop.
+    j. Doubt: a session that all workers have (``peers``) is told what became of a step here.
 
 One session has one step under way at a time; no step waits for a step of another session. What
 comes in no order that a session would tell it in does no harm: a message was lost.
@@ -39,6 +40,7 @@ from graphc.runtime.messages import (
     Close,
     Commit,
     Computed,
+    Doubt,
     Drain,
     Drained,
     Failed,
@@ -185,6 +187,11 @@ class Worker:
     def _standing(self, sender: int, message: Standing) -> Role:
         yield from self._agreement.standing(sender, message)
 
+    def _doubt(self, sender: int, message: Doubt) -> Role:
+        state = self.engine.decisions.give_up(message.session, message.step)
+        answer = Standing(self._rank, message.session, message.step, state)
+        yield Tell(sender, message.session, answer)
+
     def _lose(self, sender: int, message: Lost) -> Role:
         self.left.add(sender)
         self._agreement.lost.add(sender)
@@ -206,6 +213,7 @@ class Worker:
         Close: _close,
         Inquire: _inquire,
         Standing: _standing,
+        Doubt: _doubt,
         Leave: _leave,
         Lost: _lose,
     }
