@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphc import nn, ops, train
+from graphc import distribute, nn, ops, train
 from graphc.autodiff import custom_gradient, gradients
 from graphc.ir import errors
 from graphc.ir.dtypes import (
@@ -51,6 +51,7 @@ from graphc.ir.errors import (
     ParseError,
     PlanError,
     ShapeError,
+    ShardError,
     StateError,
     VerifyError,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "PlanError",
     "Session",
     "ShapeError",
+    "ShardError",
     "StateError",
     "Tensor",
     "VerifyError",
@@ -129,6 +131,7 @@ __all__ = [
     "convert_to_tensor",
     "custom_gradient",
     "device",
+    "distribute",
     "errors",
     "float16",
     "float32",

@@ -14,6 +14,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.target import Target
 from graphc.ir.text import print_graph
 from graphc.ir.verify import verify
+from graphc.passes.bucket import Bucket
 from graphc.passes.context import Pass, PassContext, PassRecord
 from graphc.passes.fold_constants import FoldConstants
 from graphc.passes.fuse import Fuse
@@ -21,6 +22,7 @@ from graphc.passes.merge_common import MergeCommon
 from graphc.passes.place import Place
 from graphc.passes.prune import Prune
 from graphc.passes.resolve_state import ResolveState
+from graphc.passes.shard import Shard
 from graphc.passes.simplify import Simplify
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "cluster_pipeline",
     "default_pipeline",
     "run_pipeline",
+    "sharded_pipeline",
     "timings_text",
 ]
 
@@ -37,6 +40,7 @@ DISABLE_VARIABLE = "GRAPHC_DISABLE_PASSES"
 DUMP_VARIABLE = "GRAPHC_DUMP"
 _REASONS = {
     "resolve_state": "it gives reads and assigns of variables their meaning, which no backend does",
+    "shard": "it gives every worker its rows",
     "place": "it gives every node the device by which the graph is cut",
 }
 REQUIRED = frozenset(_REASONS)
@@ -70,6 +74,15 @@ def cluster_pipeline(target: Target, place: Place) -> tuple[Pass, ...]:
     """
     first, second, *others = default_pipeline(target)
     return (first, second, place, *others)
+
+
+def sharded_pipeline(target: Target, shard: Shard, bucket: Bucket) -> tuple[Pass, ...]:
+    """The passes over a graph whose batch is divided over workers, in order.
+
+    Each worker's kernels are fused; what is reduced soon after each other goes in one bucket.
+    """
+    *before, fuse = default_pipeline(target)
+    return (*before, shard, fuse, bucket)
 
 
 def run_pipeline(

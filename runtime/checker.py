@@ -23,7 +23,7 @@ part of the proof.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from graphc.ir.errors import PlanError
@@ -34,8 +34,10 @@ from graphc.runtime.planning import Plan
 
 Name: TypeAlias = tuple[int, int]
 """A strand of the step: the rank of its task, and its number there."""
-Key: TypeAlias = tuple[Kind, int, int]
-"""What a strand waits for: a kind of event, its number and, if this tells no more, the task."""
+Key: TypeAlias = tuple[int, ...]
+"""What a strand waits for: an event or, of a strand that ends, its join and the task."""
+_POST, _SEND, _WAIT, _FORK, _JOIN, _COMMIT = Kind
+_BEGINS = (_POST, _SEND)
 
 
 def check_plan(plan: Plan, cluster: ClusterSpec, strands: Mapping[int, Sequence[Strand]]) -> None:
@@ -63,21 +65,14 @@ def check(orders: Mapping[int, Order], *, agree: bool = False) -> None:
     """
     tasks = {rank: Ends(order) for rank, order in orders.items()}
     pair(tasks)
-    if agree:
-        _check_commits(orders.values())
+    for task in tasks.values() if agree else ():
+        if not task.commits:
+            raise PlanError(f"{task.order.task} does not commit with all others")
     step = _Step(tasks, agree)
     step.carry_out()
     if step.waiting:
         lines = "\n".join(f"  {line}" for line in step.circle())
         raise PlanError(f"a step would never end, because these tasks wait in a circle:\n{lines}")
-
-
-def _check_commits(orders: Iterable[Order]) -> None:
-    """Each task commits once, in strand 0."""
-    for order in orders:
-        counts = [sum(e.kind is Kind.COMMIT for e in strand) for strand in order.strands]
-        if counts[0] != 1 or any(counts[1:]):
-            raise PlanError(f"{order.task} does not commit once, with all others")
 
 
 class _Step:
@@ -89,8 +84,11 @@ class _Step:
         """The strands that cannot go on, each with the event that waits, and what for."""
         self._done: set[Key] = set()
         self._waiters: dict[Key, list[Name]] = {}
-        self._at: dict[Name, int] = {}
-        """How far each strand has come."""
+        self._left = {
+            (rank, number): iter(strand)
+            for rank, task in tasks.items()
+            for number, strand in enumerate(task.order.strands)
+        }
         self._computing = set(tasks)
         """The tasks that have not come to their commits."""
 
@@ -103,50 +101,46 @@ class _Step:
 
     def _advance(self, name: Name) -> Iterator[Name]:
         """Let a strand go on to its next wait; gives the strands that can go on by that."""
-        rank, number = name
-        events = self.tasks[rank].order.strands[number]
-        for position in range(self._at.get(name, 0), len(events)):
-            event = events[position]
-            if event.kind is Kind.FORK:
-                yield rank, event.number
-            elif event.kind <= Kind.SEND:
-                yield from self._finish((event.kind, event.number, 0))
+        rank, strand = name
+        begins = _BEGINS
+        for event in self._left[name]:
+            kind, number = event
+            if kind in begins:
+                yield from self._finish(event)
+            elif kind is _FORK:
+                yield rank, number
             else:
-                if event.kind is Kind.COMMIT:
+                if kind is _COMMIT:
                     yield from self._arrive(rank)
-                key = self._need(rank, event)
-                if key is not None and key not in self._done:
-                    self._at[name] = position + 1
+                key = self._need(rank, kind, number)
+                if key not in self._done:
                     self.waiting[name] = event, key
                     self._waiters.setdefault(key, []).append(name)
                     return
-        yield from self._finish((Kind.JOIN, number, rank))
+        yield from self._finish((_JOIN, strand, rank))
 
-    def _finish(self, key: Key) -> Iterator[Name]:
+    def _finish(self, key: Key) -> list[Name]:
         """Let an event take place; gives the strands that waited for it."""
         self._done.add(key)
-        for name in self._waiters.pop(key, ()):
+        names = self._waiters.pop(key, [])
+        for name in names:
             del self.waiting[name]
-            yield name
+        return names
 
-    def _arrive(self, rank: int) -> Iterator[Name]:
+    def _arrive(self, rank: int) -> list[Name]:
         self._computing.discard(rank)
-        if not self._computing:
-            yield from self._finish(_AGREED)
+        return [] if self._computing and self.agree else self._finish(_AGREED)
 
-    def _need(self, rank: int, event: Event) -> Key | None:
+    def _need(self, rank: int, kind: Kind, number: int) -> Key:
         """What has to take place before an event that may wait."""
-        if event.kind is Kind.WAIT:
-            sends = event.number in self.tasks[rank].order.sends
-            return (Kind.POST if sends else Kind.SEND), event.number, 0
-        if event.kind is Kind.JOIN:
-            return Kind.JOIN, event.number, rank
-        return _AGREED if self.agree else None
+        if kind is _WAIT:
+            return (_POST if number in self.tasks[rank].order.sends else _SEND), number
+        return (_JOIN, number, rank) if kind is _JOIN else _AGREED
 
     def circle(self) -> list[str]:
         """A line for each strand of the shortest circle in which strands wait for each other."""
         shortest: list[Name] = []
-        for name in self.waiting:
+        for name in sorted(self.waiting):
             found = self._circle_through(name, len(shortest))
             shortest = found or shortest
         return [self._line(name, shortest[i - 1]) for i, name in enumerate(shortest)][::-1]
@@ -170,14 +164,14 @@ class _Step:
 
     def _blockers(self, name: Name) -> Iterator[Name]:
         """The waiting strands without which a waiting strand cannot go on."""
-        _, (kind, number, _) = self.waiting[name]
-        if kind is Kind.JOIN:
-            yield name[0], number
-        elif kind is Kind.COMMIT:
+        event, _ = self.waiting[name]
+        if event.kind is _JOIN:
+            yield name[0], event.number
+        elif event.kind is _COMMIT:
             yield from ((rank, 0) for rank in self._computing)
         else:
             rank = self._peer(name)
-            yield self._begun(rank, self.tasks[rank].begun[number][0])
+            yield self._begun(rank, self.tasks[rank].begun[event.number][0])
 
     def _peer(self, name: Name) -> int:
         """The task that a strand waits for, which waits for a message."""
@@ -188,21 +182,21 @@ class _Step:
     def _begun(self, rank: int, strand: int) -> Name:
         """A strand or, as long as it is not forked, the one that has to come to its fork."""
         while (rank, strand) not in self.waiting:
-            strand = self.tasks[rank].forks.forks[strand][0]
+            strand = self.tasks[rank].forks[strand][0]
         return rank, strand
 
     def _line(self, name: Name, blocker: Name) -> str:
         """What a strand waits for, that ``blocker`` keeps back."""
         rank, strand = name
-        event, (kind, number, _) = self.waiting[name]
-        who = self.tasks[rank].order.task + (f", strand {strand}," if strand else "")
-        peer = self.tasks[blocker[0]].order
-        if kind is Kind.JOIN:
-            return f"{who} waits for its strand {number} to end"
-        if kind is Kind.COMMIT:
+        event, key = self.waiting[name]
+        order, peer = self.tasks[rank].order, self.tasks[blocker[0]].order
+        who = f"{order.task}, strand {strand}," if strand else order.task
+        if event.kind is _JOIN:
+            return f"{who} waits for its strand {event.number} to end"
+        if event.kind is _COMMIT:
             return f"{who} waits for {peer.task} to have computed, before variables are written"
-        verb, order = ("send", peer) if kind is Kind.SEND else ("receive", self.tasks[rank].order)
-        return f"{who} waits for {peer.task} to {verb} {order.sends[event.number].label}"
+        verb, sender = ("send", peer) if key[0] is _SEND else ("receive", order)
+        return f"{who} waits for {peer.task} to {verb} {sender.sends[event.number].label}"
 
 
 def _path(came: Mapping[Name, tuple[Name, int]], name: Name) -> Iterator[Name]:
@@ -213,4 +207,4 @@ def _path(came: Mapping[Name, tuple[Name, int]], name: Name) -> Iterator[Name]:
         yield name
 
 
-_AGREED: Key = (Kind.COMMIT, 0, 0)
+_AGREED: Key = (_COMMIT,)

@@ -19,11 +19,14 @@ from graphc.compiler import compile_part
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.decisions import Decisions
+from graphc.runtime.exchange import Exchange
+from graphc.runtime.in_flight import check_memory
 from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
 from graphc.runtime.planned import Planned, planned
+from graphc.runtime.rows import Rows
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -42,7 +45,11 @@ class Compiled:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
         self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
-        written = ", ".join(call.name for call in self.program.calls[self.program.commit :])
+        commit, end = self.program.commit, len(self.program.calls)
+        self.commits = [(commit, end)] if end > commit else []
+        """The range of calls of the commit phase, if there are any."""
+        self.late = [t for t in self.program.sends if t.call > commit]
+        written = ", ".join(call.name for call in self.program.calls[commit:])
         self.about_commit = f"commit {written}" if written else ""
         """What a timeline calls the commit; there is none of a part that writes nothing."""
 
@@ -77,6 +84,7 @@ class Engine:
             CompileError: as ``compile_part``.
             ParseError: the part was damaged.
             StateError: a variable exists with another dtype or shape.
+            PlanError: the program touches memory while a transfer owns it.
         """
         key = part.text, part.once, part.fetched
         compiled = self._compiled.get(key)
@@ -100,7 +108,9 @@ class Engine:
             ),
             self.target,
         )
-        return Compiled(executable, apart=self.apart)
+        compiled = Compiled(executable, apart=self.apart)
+        check_memory(compiled.program, compiled.instructions)
+        return compiled
 
 
 @dataclass
@@ -151,6 +161,21 @@ class Loaded:
             return ()
         return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
 
+    def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
+        """How a member of a batch comes to its feeds in a step, and fetches to the client."""
+        sharding, graph = self.part.sharding, self.part.graph
+        if sharding is None:
+            return None
+        named = dict(zip(self.part.symbols, sizes, strict=True))
+        return Exchange(sharding, graph.inputs, graph.outputs, named, rows)
+
+    def numbers(self, sizes: Sequence[int]) -> int:
+        """How many numbers the transfers take that a shared batch makes in a step."""
+        sharding, planned = self.part.sharding, self.reductions(sizes)
+        if sharding is None:
+            return 0
+        return planned[-1].end if planned else sharding.exchanged
+
     def rows(self, sizes: Sequence[int]) -> tuple[Arrays, ...]:
         """What the reductions of a step of these sizes work on."""
         return kept(self._rows, tuple(sizes), self._arrays)
@@ -166,21 +191,20 @@ class Loaded:
 
     def commit(self, binding: Binding) -> dict[int, bytes]:
         """Write the variables; nothing fails here. Gives copies of those to be sent after it."""
-        for first, last in self._committed(self.program.calls):
+        for first, last in self._committed() if self.part.once else self.compiled.commits:
             binding.run_calls(first, last)
         self.store.initialized |= self.compiled.writes
-        late = (t for t in self.program.sends if t.call > self.program.commit)
+        late = self.compiled.late
         return {t.storage: self.memory(binding, t) for t in late if self._is_shared(t)}
 
     def _is_shared(self, transfer: Transfer) -> bool:
         """Whether it sends a variable that another session may write meanwhile."""
         return self.store.shared and self.program.storages[transfer.storage].kind == "variable"
 
-    def _committed(self, calls: Sequence[Call]) -> list[tuple[int, int]]:
-        """The ranges of calls of the commit phase that are to be run."""
+    def _committed(self) -> list[tuple[int, int]]:
+        """The calls of the commit phase whose variables have no value, as ranges."""
+        calls = self.program.calls
         begin, end = self.program.commit, len(calls)
-        if not self.part.once:
-            return [(begin, end)] if end > begin else []
         return [(n, n + 1) for n in range(begin, end) if not self._has_value(calls[n])]
 
     def _has_value(self, call: Call) -> bool:

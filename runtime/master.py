@@ -28,14 +28,13 @@ misses a message asks the worker of this task what was decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import numpy.typing as npt
 
-from graphc.backends.cpu.executable import address_of
 from graphc.compiler import CompileOptions
 from graphc.ir import errors
 from graphc.ir.errors import ClusterError, GraphcError
@@ -64,32 +63,12 @@ from graphc.runtime.messages import (
 )
 from graphc.runtime.order import unpacked
 from graphc.runtime.planning import Plan, Planner, Signature, make_plan
+from graphc.runtime.rows import Rows
 from graphc.runtime.step import Step
+from graphc.runtime.tags import Tags
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
-TAGS = 2**30
-"""How many tags of transfers there are for all tasks of a cluster together."""
-
-
-class Tags:
-    """The tags that the sessions of one task give to transfers: each step's come after the last's.
-
-    They begin anew after so many that no message with the same tag can be under way.
-    """
-
-    def __init__(self, rank: int, tasks: int) -> None:
-        self._share = TAGS // tasks
-        self._first = rank * self._share
-        self._used = 0
-
-    def take(self, count: int) -> int:
-        """The first of ``count`` tags."""
-        if self._used + count > self._share:
-            self._used = 0
-        tag = self._first + self._used
-        self._used += count
-        return tag
 
 
 @dataclass(frozen=True)
@@ -100,6 +79,8 @@ class Prepared:
     plan: Plan
     own: Loaded
     others: tuple[int, ...]
+    signature: Signature = ((), (), ())
+    """What it was made for."""
 
 
 @dataclass
@@ -118,6 +99,8 @@ class Master:
     tags: Tags
     """Those of all sessions of the task."""
     planner: Planner = make_plan
+    planner_once: Planner = make_plan
+    """Makes plans for steps that initialise."""
     _programs: dict[Signature, Prepared] = field(default_factory=dict)
     _initialized: set[str] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
@@ -137,8 +120,9 @@ class Master:
         """
         found = self._programs.get(signature)
         if found is None:
-            found, missing = yield from self._register(signature)
-            yield from self._initialize(signature, missing)
+            plan = yield from self._plan(self.planner, signature)
+            found, missing = yield from self._register(plan)
+            yield from self.initialize(signature, found, missing)
             self._programs[signature] = found
         return found
 
@@ -154,13 +138,14 @@ class Master:
         plan = prepared.plan
         arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
         named = sizes_of(plan.checks, plan.feeds, arrays)
-        sizes = tuple([named[name] for name in plan.symbols])
-        number, tag = next(self._steps), self.tags.take(plan.edges)
-        begin = Run(self.box, prepared.number, number, tag, sizes)
-        step = Step(prepared.own, number, tag, sizes, self.seconds)
+        sizes, rows = self._sizes(prepared, arrays, named)
+        own = sizes[self.rank]
+        number, tag = next(self._steps), self.tags.take(plan.edges + prepared.own.numbers(own))
+        runs = {r: Run(self.box, prepared.number, number, tag, sizes[r]) for r in prepared.others}
+        step = Step(prepared.own, number, tag, own, self.seconds, rows)
         self.engine.decisions.begin(self.box, number)
         try:
-            yield from self._compute(prepared, begin, step, [address_of(a) for a in arrays])
+            yield from self._compute(prepared, runs, step, arrays)
             if plan.agree:
                 yield from self._commit(plan, step)
         finally:
@@ -172,9 +157,18 @@ class Master:
         for rank in sorted(self._met):
             yield Tell(rank, WORKER_BOX, Close(self.box))
 
-    def _compute(self, prepared: Prepared, begin: Run, step: Step, feeds: Sequence[int]) -> Role:
+    def _sizes(
+        self, prepared: Prepared, arrays: Sequence[Array], named: Mapping[str, int]
+    ) -> tuple[Mapping[int, tuple[int, ...]], Rows | None]:
+        """The sizes that each task is told, by rank, and how a batch is divided, if it is."""
+        sizes = tuple([named[name] for name in prepared.plan.symbols])
+        return dict.fromkeys((self.rank, *prepared.others), sizes), None
+
+    def _compute(
+        self, prepared: Prepared, runs: Mapping[int, Run], step: Step, feeds: Sequence[Array]
+    ) -> Role:
         """Steps d and e up to the commit, or g."""
-        for rank in prepared.others:
+        for rank, begin in runs.items():
             yield Tell(rank, WORKER_BOX, begin)
         handle = yield Spawn(self._own(step, feeds, agree=prepared.plan.agree))
         try:
@@ -185,7 +179,7 @@ class Master:
             yield Stop(handle)
             yield from step.stop()
             self.engine.decisions.end(self.box)
-            yield from self._undo(prepared, begin, step, error)
+            yield from self._undo(runs, step, error)
             raise
 
     def _commit(self, plan: Plan, step: Step) -> Role:
@@ -207,13 +201,17 @@ class Master:
         yield from self.close()
         raise ClusterError(reason) from None
 
-    def _register(self, signature: Signature, *, once: bool = False) -> Role:
-        plan = yield Work(
-            lambda: self.planner(
-                signature, self.cluster, self.rank, self.engine.target, self.options, once=once
-            ),
-            about="plan",
+    def _plan(self, planner: Planner, signature: Signature, *, once: bool = False) -> Role:
+        target, options = self.engine.target, self.options
+        return (
+            yield Work(
+                lambda: planner(signature, self.cluster, self.rank, target, options, once=once),
+                about="plan",
+            )
         )
+
+    def _register(self, plan: Plan) -> Role:
+        """Steps a and b; gives the plan as ``Prepared``, and the variables without a value."""
         number = next(self._numbers)
         others = tuple(sorted(plan.parts.keys() - {self.rank}))
         self._met.update(others)
@@ -228,7 +226,7 @@ class Master:
         yield Work(lambda: check_plan(plan, self.cluster, strands))
         return Prepared(number, plan, own, others), missing
 
-    def _initialize(self, signature: Signature, missing: Iterable[str]) -> Role:
+    def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables that have no value yet the one that they start with."""
         names = set(missing) - self._initialized
         if not names:
@@ -237,11 +235,13 @@ class Master:
         nodes = {n.attrs["shared_name"]: n for n in variables_of(graph)}
         wanted = [nodes[name] for name in sorted(names)]
         for nodes_of_step in initialization_order(wanted, self._initialized):
-            prepared, _ = yield from self._register(((), tuple(nodes_of_step), ()), once=True)
-            yield from self.run(prepared, ())
+            step = (), tuple(nodes_of_step), ()
+            plan = yield from self._plan(self.planner_once, step, once=True)
+            initializing, _ = yield from self._register(plan)
+            yield from self.run(initializing, ())
             self._initialized.update(n.inputs[0].node.attrs["shared_name"] for n in nodes_of_step)
 
-    def _own(self, step: Step, feeds: Sequence[int], *, agree: bool) -> Role:
+    def _own(self, step: Step, feeds: Sequence[Array], *, agree: bool) -> Role:
         """This task's part of a step, beside what the master hears."""
         answer: Message = Computed(step.number)
         try:
@@ -252,12 +252,12 @@ class Master:
             answer = failure(step.number, error)
         yield Tell(self.rank, self.box, answer)
 
-    def _undo(self, prepared: Prepared, begin: Run, step: Step, error: GraphcError) -> Role:
+    def _undo(self, runs: Mapping[int, Run], step: Step, error: GraphcError) -> Role:
         """Step g."""
-        others, number, sent = prepared.others, step.number, set(step.sent)
-        abort = Abort(begin.session, begin.program, number, begin.tag, begin.sizes)
+        others, number, sent = tuple(runs), step.number, set(step.sent)
         try:
-            for rank in others:
+            for rank, run in runs.items():
+                abort = Abort(run.session, run.program, number, run.tag, run.sizes)
                 yield Tell(rank, WORKER_BOX, abort)
             stopped = yield from self._answers(others, Aborted, number, "to stop")
             for answer in stopped.values():
@@ -289,7 +289,7 @@ class Master:
             if _number_of(message) != number or sender not in waiting:
                 continue
             if type(message) is _REFUSALS.get(kind):
-                raise _raised(message.kind, f"{message.text}\n  {self._name(sender)}")
+                raise raised(message.kind, f"{message.text}\n  {self._name(sender)}")
             if type(message) is kind:
                 waiting.discard(sender)
                 answers[sender] = message
@@ -320,7 +320,7 @@ def _number_of(message: Any) -> int:
     return number
 
 
-def _raised(kind: str, text: str) -> GraphcError:
+def raised(kind: str, text: str) -> GraphcError:
     """An error of another task, of the kind that it was there."""
     found = getattr(errors, kind, GraphcError)
     return found(text) if issubclass(found, GraphcError) else GraphcError(text)

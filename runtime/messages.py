@@ -1,22 +1,22 @@
 """Control messages between masters and workers, and their form on the wire.
 
 Those of every step are a few integers; those that carry texts are JSON, with bytes behind it.
-Nothing is pickled. ``session`` is the box of the session in the client's process, so that, with the
-sender, it names the session in the whole cluster.
+Nothing is pickled. A message is a tuple of what is sent, so that nothing has to be taken apart.
+``session`` is the box of the session in the client's process, so that, with the sender, it names
+the session in the whole cluster.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
 from graphc.ir.errors import GraphcError
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """Client to worker: compile ``graph``, the part of a program for this task's device."""
 
     session: int
@@ -40,8 +40,7 @@ class Register:
     """The graph's large constants, in safetensors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """Worker to client: the program is compiled."""
 
     program: int
@@ -51,8 +50,7 @@ class Registered:
     """In which order it communicates: see ``order.packed``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """Worker to client: the program cannot be registered."""
 
     program: int
@@ -60,8 +58,7 @@ class Refused:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Client to worker: compute one step; transfer number n of the step has tag ``tag + n``."""
 
     session: int
@@ -71,15 +68,13 @@ class Run:
     sizes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(NamedTuple):
     """Worker to client: the step is computed here; unless tasks have to agree, committed too."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """Worker to client: the step failed here, and nothing was written."""
 
     step: int
@@ -87,23 +82,20 @@ class Failed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Client to worker: all tasks have computed; write the variables."""
 
     session: int
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """Worker to client: the variables are written."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(NamedTuple):
     """Client to worker: stop computing; begin no more transfers.
 
     It repeats what ``Run`` said: who never heard that can still take what was sent to it.
@@ -116,16 +108,14 @@ class Abort:
     sizes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Aborted:
+class Aborted(NamedTuple):
     """Worker to client: stopped; ``sent`` are the transfers that it began to send, by number."""
 
     step: int
     sent: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Client to worker: of the receives, only those of ``sent`` will end; give up the others."""
 
     session: int
@@ -133,15 +123,13 @@ class Drain:
     sent: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(NamedTuple):
     """Worker to client: no transfer of the step is under way here any more."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inquire:
+class Inquire(NamedTuple):
     """Worker to worker: what became of a step of ``session`` in task ``client``?"""
 
     client: int
@@ -149,8 +137,7 @@ class Inquire:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Worker to worker: how that step stands here; a ``State`` of ``agreement``."""
 
     client: int
@@ -159,52 +146,88 @@ class Standing:
     state: int
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Client to worker: forget the programs of the session."""
 
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Meet(NamedTuple):
+    """Worker's session to worker's session: here is one as well, for the same batches."""
+
+
+class Turn(NamedTuple):
+    """Session to session, as all that follow: what is about to be done here.
+
+    ``program`` and ``whole`` are digests of the graph, and of what is fed and not divided.
+    """
+
+    step: int
+    program: int
+    whole: int
+    rows: int
+
+
+class Doing(NamedTuple):
+    """What is about to be done, in words: others are about to do something else."""
+
+    step: int
+    text: str
+
+
+class Leave(NamedTuple):
     """Task to task: the sender will open no session (any more)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Left(NamedTuple):
+    """Worker to session, in one task: no session will be opened in task ``rank`` any more."""
+
+    rank: int
+
+
+class Lost(NamedTuple):
     """Driver to worker: the sender has died, and nothing that it told is still on its way."""
 
 
 Message: TypeAlias = (
     Register | Registered | Refused | Run | Computed | Failed | Commit | Committed | Abort
-    | Aborted | Drain | Drained | Inquire | Standing | Close | Leave | Lost
+    | Aborted | Drain | Drained | Inquire | Standing | Close | Meet | Turn | Doing | Leave | Left
+    | Lost
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Register, Registered, Refused, Run, Computed, Failed, Commit, Committed, Abort, Aborted, Drain,
-    Drained, Inquire, Standing, Close, Leave, Lost,
+    Drained, Inquire, Standing, Close, Meet, Turn, Doing, Leave, Left, Lost,
 )  # fmt: skip
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
-_NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed}
-"""Kinds of integers alone; a tuple of them can only be the last field."""
+_NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed, Doing}
+"""Kinds of integers alone."""
+_ENDS_IN_TUPLE = frozenset({Run, Abort, Aborted, Drain})
+"""Those whose last field is any number of integers."""
 _LENGTH = struct.Struct("<I")
+
+
+@cache
+def _layout(count: int) -> struct.Struct:
+    """A kind, and so many integers."""
+    return struct.Struct(f"<B{count}q")
 
 
 def encode(message: Message) -> bytes:
     """The bytes of a message."""
     kind = type(message)
-    head = bytes((_NUMBER[kind],))
-    values = [getattr(message, name) for name in _FIELDS[kind]]
     if kind in _NUMERIC:
-        flat = [*values[:-1], *values[-1]] if _ENDS_IN_TUPLE[kind] else values
-        return head + struct.pack(f"<{len(flat)}q", *flat)
+        numbers: tuple[Any, ...] = message
+        if kind in _ENDS_IN_TUPLE:
+            numbers = (*numbers[:-1], *numbers[-1])
+        return _layout(len(numbers)).pack(_NUMBER[kind], *numbers)
+    values = [*message]
     blob = values.pop() if isinstance(message, Register) else b""
     text = json.dumps(values).encode()
-    return head + _LENGTH.pack(len(text)) + text + blob
+    return bytes((_NUMBER[kind],)) + _LENGTH.pack(len(text)) + text + blob
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes | memoryview) -> Message:
     """The message that ``encode`` gave these bytes for.
 
     Raises:
@@ -213,30 +236,27 @@ def decode(data: bytes) -> Message:
     try:
         kind = _KINDS[data[0]]
         if kind in _NUMERIC:
-            return _numeric(kind, struct.unpack(f"<{(len(data) - 1) // 8}q", data[1:]))
+            return _numeric(kind, _layout(len(data) >> 3).unpack(data))
         (length,) = _LENGTH.unpack_from(data, 1)
         begin = 1 + _LENGTH.size
-        values = [_frozen(v) for v in json.loads(data[begin : begin + length])]
+        values = [_frozen(v) for v in json.loads(bytes(data[begin : begin + length]))]
         if kind is Register:
-            values.append(data[begin + length :])
-        message: Message = kind(*values)
+            values.append(bytes(data[begin + length :]))
+        message: Message = kind._make(values)
     except (IndexError, TypeError, ValueError, struct.error) as error:
         raise GraphcError(f"a control message of {len(data)} bytes is damaged: {error}") from None
     return message
 
 
 def _numeric(kind: type[Any], numbers: tuple[int, ...]) -> Message:
-    fixed = len(_FIELDS[kind]) - 1
-    values = (*numbers[:fixed], numbers[fixed:]) if _ENDS_IN_TUPLE[kind] else numbers
-    message: Message = kind(*values)
+    """The message whose kind and integers these are."""
+    if kind in _ENDS_IN_TUPLE:
+        last = len(kind._fields)
+        message: Message = kind(*numbers[1:last], numbers[last:])
+    else:
+        message = kind(*numbers[1:])
     return message
 
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}
-_ENDS_IN_TUPLE = {
-    kind: bool(fields(kind)) and str(fields(kind)[-1].type).startswith("tuple") for kind in _KINDS
-}

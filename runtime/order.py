@@ -46,6 +46,8 @@ class Kind(IntEnum):
     COMMIT = 5
     """Variables are written."""
 
+    __hash__ = int.__hash__  # the one of enums takes longer than all else that is done to an event
+
 
 class Event(NamedTuple):
     """An event; ``number`` is that of its message in the step, or of a strand (0 at a commit)."""
@@ -154,14 +156,15 @@ def unpacked(codes: Iterable[int]) -> list[Strand]:
         if code == _END:
             strands.append(strand)
             strand = []
-        elif not isinstance(code, int) or code < 0 or code % _CODES >= len(Kind):
+        elif not isinstance(code, int) or code < 0 or code % _CODES >= _END:
             raise GraphcError(f"the order of a program is damaged: {code!r} is no event")
         else:
-            strand.append(Event(Kind(code % _CODES), code // _CODES))
+            strand.append(Event(_KIND[code % _CODES], code // _CODES))
     if strand or not strands:
         raise GraphcError("the order of a program is damaged: a strand has no end")
     return strands
 
 
+_KIND = tuple(Kind)
 _CODES = 8
 _END = len(Kind)

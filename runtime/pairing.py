@@ -13,56 +13,34 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from graphc.ir.errors import PlanError
-from graphc.runtime.order import Event, Kind, Order
+from graphc.runtime.order import Kind, Order
 
 Place: TypeAlias = tuple[int, int]
 """Where an event stands in its task: the strand, and the position there."""
+Places: TypeAlias = Mapping[Kind, Mapping[int, Place]]
+"""Those of a task's events, by kind and number."""
 
 
-class Forks:
-    """The forks and joins of a task's strands: which of its events come before which.
+class Ends:
+    """The events of one task, and which of them come before which.
 
     Raises:
-        PlanError: a strand is not forked once and then joined once by the same other strand.
+        PlanError: its messages are not each begun once and then waited for once, or its strands
+            are not each forked once and then joined once by one other strand.
     """
 
     def __init__(self, order: Order) -> None:
-        self._task, self._count = order.task, len(order.strands)
-        self.forks: dict[int, Place] = {}
+        self.order = order
+        places = _places(order)
+        self.begun: Mapping[int, Place] = {**places[Kind.POST], **places[Kind.SEND]}
+        """For each message: where the receive is posted, or the send is begun."""
+        self.forks: Mapping[int, Place] = places[Kind.FORK]
         """For each strand but the first: where it is forked."""
-        self._joins: dict[int, Place] = {}
-        for strand, events in enumerate(order.strands):
-            for position, (kind, number) in enumerate(events):
-                if kind is Kind.FORK:
-                    self._put(self.forks, number, (strand, position), "forked")
-                elif kind is Kind.JOIN:
-                    self._put(self._joins, number, (strand, position), "joined")
-        self._check_nesting()
-
-    def _put(self, places: dict[int, Place], strand: int, place: Place, what: str) -> None:
-        if not 0 < strand < self._count:
-            raise PlanError(f"{self._task} has no strand {strand} that could be {what}")
-        if strand in places:
-            raise PlanError(f"strand {strand} of {self._task} is {what} twice")
-        places[strand] = place
-
-    def _check_nesting(self) -> None:
-        reached = {0}
-        for strand in range(1, self._count):
-            fork, join = self.forks.get(strand), self._joins.get(strand)
-            if fork is None or join is None:
-                what = "forked" if fork is None else "joined"
-                raise PlanError(f"strand {strand} of {self._task} is never {what}")
-            if fork[0] != join[0] or fork > join:
-                what = "not joined behind its fork, in the strand that forked it"
-                raise PlanError(f"strand {strand} of {self._task} is {what}")
-        for strand in range(1, self._count):
-            above = [strand]
-            while above[-1] not in reached:
-                above.append(self.forks[above[-1]][0])
-                if above[-1] in above[:-1]:
-                    raise PlanError(f"strand {strand} of {self._task} is forked behind itself")
-            reached.update(above)
+        self._joins = places[Kind.JOIN]
+        self.commits = 0 in places[Kind.COMMIT] and places[Kind.COMMIT][0][0] == 0
+        """Whether it commits in strand 0."""
+        self._check_strands()
+        self._check_messages(places)
 
     def before(self, first: Place, second: Place) -> bool:
         """Whether the task itself has done the first of two events when it does the second."""
@@ -78,53 +56,54 @@ class Forks:
             strand, position = self._joins[strand]
         return position < above[strand]
 
+    def _check_strands(self) -> None:
+        others = range(1, len(self.order.strands))
+        for strand in sorted({*others, *self.forks, *self._joins}):
+            fork, join = self.forks.get(strand), self._joins.get(strand)
+            if strand not in others:
+                raise PlanError(f"{self.order.task} has no strand {strand} beside another")
+            if fork is None or join is None or fork[0] != join[0] or fork > join:
+                rule = "is not forked and later joined by one other strand"
+                raise PlanError(f"strand {strand} of {self.order.task} {rule}")
+        reached = {0}
+        for strand in others:
+            self._check_reached(strand, reached)
 
-class Ends:
-    """The events of one task by the messages that they belong to.
+    def _check_reached(self, strand: int, reached: set[int]) -> None:
+        """Whether it is forked by strand 0, or by one that is."""
+        passed: set[int] = set()
+        while strand not in reached:
+            if strand in passed:
+                raise PlanError(f"strand {strand} of {self.order.task} is forked by itself")
+            passed.add(strand)
+            strand, _ = self.forks[strand]
+        reached.update(passed)
 
-    Raises:
-        PlanError: its messages are not each begun once and then waited for once.
-    """
-
-    def __init__(self, order: Order) -> None:
-        self.order, self.forks = order, Forks(order)
-        self.begun: dict[int, Place] = {}
-        self._waited: dict[int, Place] = {}
-        for strand, events in enumerate(order.strands):
-            for position, event in enumerate(events):
-                if event.kind <= Kind.WAIT:
-                    self._put(event, (strand, position))
-        self._check()
-
-    def _put(self, event: Event, place: Place) -> None:
-        sends, receives = self.order.sends, self.order.receives
-        number, known = event.number, sends if event.kind is Kind.SEND else receives
-        if number not in known and (event.kind is not Kind.WAIT or number not in sends):
-            raise PlanError(f"{self.order.task} has no message {number} to {_VERBS[event.kind]}")
-        places = self._waited if event.kind is Kind.WAIT else self.begun
-        if number in places:
-            raise PlanError(self._error(number, f"{_DONE[event.kind]} twice"))
-        places[number] = place
-
-    def _check(self) -> None:
-        for number in (*self.order.sends, *self.order.receives):
-            begun, waited = self.begun.get(number), self._waited.get(number)
-            if begun is None:
-                raise PlanError(self._error(number, "never begun"))
-            if waited is None:
-                raise PlanError(self._error(number, "never waited for"))
-            if not self.forks.before(begun, waited):
-                raise PlanError(self._error(number, "waited for before it is begun"))
-
-    def _error(self, number: int, rule: str) -> str:
-        order = self.order
-        way = "send" if number in order.sends else "receive"
-        end = order.sends.get(number) or order.receives[number]
-        return f"the {way} of {end.label} by {order.task} is {rule}"
+    def _check_messages(self, places: Places) -> None:
+        for kind, ends in ((Kind.POST, self.order.receives), (Kind.SEND, self.order.sends)):
+            for number in places[kind].keys() - ends.keys():
+                what = f"{_BEGINS[kind]} message {number}"
+                raise PlanError(f"{self.order.task} {what}, but no plan tells it to")
+            for number, end in ends.items():
+                begun, waited = places[kind].get(number), places[Kind.WAIT].get(number)
+                if begun is None or waited is None or not self.before(begun, waited):
+                    rule = f"{end.label}, but does not begin that and then wait for its end"
+                    raise PlanError(f"{self.order.task} {_BEGINS[kind]} {rule}")
+        for number in places[Kind.WAIT].keys() - self.begun.keys():
+            raise PlanError(f"{self.order.task} waits for message {number}, which it never begins")
 
 
-_VERBS = {Kind.POST: "receive", Kind.SEND: "send", Kind.WAIT: "wait for"}
-_DONE = {Kind.POST: "posted", Kind.SEND: "begun", Kind.WAIT: "waited for"}
+def _places(order: Order) -> Places:
+    found: dict[Kind, dict[int, Place]] = {kind: {} for kind in Kind}
+    for strand, events in enumerate(order.strands):
+        for position, (kind, number) in enumerate(events):
+            if number in found[kind]:
+                raise PlanError(f"{order.task} has {kind.name} {number} twice")
+            found[kind][number] = strand, position
+    return found
+
+
+_BEGINS = {Kind.POST: "receives", Kind.SEND: "sends"}
 
 
 def pair(tasks: Mapping[int, Ends]) -> None:
@@ -135,7 +114,7 @@ def pair(tasks: Mapping[int, Ends]) -> None:
             two sizes or two tags, or would be taken for another one.
     """
     channels: dict[tuple[int, int, int], list[int]] = {}
-    expected = {n: rank for rank, task in tasks.items() for n in task.order.receives}
+    expected = _expected(tasks)
     for rank, task in tasks.items():
         for number, sent in task.order.sends.items():
             if expected.pop(number, None) != sent.peer or sent.peer == rank:
@@ -148,6 +127,18 @@ def pair(tasks: Mapping[int, Ends]) -> None:
         raise PlanError(f"nobody sends {order.receives[number].label} that {order.task} receives")
     for (sender, receiver, _), numbers in channels.items():
         _check_channel(tasks[sender], tasks[receiver], numbers)
+
+
+def _expected(tasks: Mapping[int, Ends]) -> dict[int, int]:
+    """The task that receives each message."""
+    found: dict[int, int] = {}
+    for rank, task in tasks.items():
+        for number, end in task.order.receives.items():
+            if number in found:
+                names = f"{tasks[found[number]].order.task} and {task.order.task}"
+                raise PlanError(f"{end.label} is received by {names}, but sent once")
+            found[number] = rank
+    return found
 
 
 def _check_message(sender: Order, receiver: Order, number: int, rank: int) -> None:
@@ -164,14 +155,15 @@ def _check_message(sender: Order, receiver: Order, number: int, rank: int) -> No
 
 def _check_channel(sender: Ends, receiver: Ends, numbers: Sequence[int]) -> None:
     """Messages that share a tag meet in the order in which they are begun at both ends."""
-    before, begun = sender.forks.before, sender.begun
+    begun = sender.begun
 
     def compare(a: int, b: int) -> int:
-        return -1 if before(begun[a], begun[b]) else 1
+        return -1 if sender.before(begun[a], begun[b]) else 1
 
-    for first, second in pairwise(sorted(numbers, key=cmp_to_key(compare))):
+    ordered = sorted(numbers, key=cmp_to_key(compare))
+    for first, second in pairwise(ordered):
         for task in (sender, receiver):
-            if not task.forks.before(task.begun[first], task.begun[second]):
+            if not task.before(task.begun[first], task.begun[second]):
                 labels = f"{sender.order.sends[first].label} and {sender.order.sends[second].label}"
                 ends = f"{sender.order.task} and {receiver.order.task}"
                 raise PlanError(f"{labels} share a tag and are not in one order at {ends}")

@@ -43,6 +43,10 @@ class Plan:
     """Some task might write variables in a step that another does not commit."""
     writers: tuple[int, ...] = ()
     """The tasks, besides the client's, that then have to be told of the commit, in order."""
+    axes: tuple[int | None, ...] = ()
+    """Along which axis each feed is divided over the workers that share a batch, if they do."""
+    digest: int = 0
+    """Equal for equal graphs, of whatever lines, that are divided alike."""
 
 
 class Planner(Protocol):
@@ -80,10 +84,28 @@ def make_plan(
     extracted = extract(*signature)
     devices = [cluster.device_of(rank) for rank in range(cluster.size)]
     graph = _optimized(extracted, devices, devices[client], target, options)
+    return cut(graph, cluster, client, signature[2], extracted.checks, once=once)
+
+
+def cut(
+    graph: Graph,
+    cluster: ClusterSpec,
+    client: int,
+    feeds: Sequence[Tensor] = (),
+    checks: Sequence[Check] = (),
+    *,
+    once: bool = False,
+) -> Plan:
+    """The plan for a graph whose nodes all have devices, which are tasks of the cluster.
+
+    Raises:
+        DeviceError: as ``partition``.
+    """
+    devices = [cluster.device_of(rank) for rank in range(cluster.size)]
     ranks = {device: rank for rank, device in enumerate(devices)}
     graphs = {ranks[device]: part for device, part in partition(graph, devices[client]).items()}
     numbers = _edge_numbers(graphs)
-    symbols = _symbols(signature[2])
+    symbols = _symbols(feeds)
     agree = needs_agreement(graph)
     writing = {ranks[device] for device in _writing(graph)}
     writers = tuple(sorted(writing - {client})) if agree else ()
@@ -99,8 +121,7 @@ def make_plan(
         )
         for rank, part in graphs.items()
     }
-    feeds, edges = tuple(signature[2]), len(numbers)
-    return Plan(feeds, extracted.checks, symbols, parts, edges, agree, writers)
+    return Plan(tuple(feeds), tuple(checks), symbols, parts, len(numbers), agree, writers)
 
 
 def needs_agreement(graph: Graph) -> bool:

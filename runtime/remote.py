@@ -13,16 +13,18 @@ from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ops.state import read_of, variables_of
 from graphc.runtime.drivers.mpi import MpiDriver
-from graphc.runtime.master import Master, Prepared
+from graphc.runtime.master import Prepared
+from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
 from graphc.runtime.server import Server
+from graphc.runtime.strategy import DataParallel
 
 
 @dataclass(frozen=True)
 class ClusterProgram:
     """A program whose parts all tasks have registered."""
 
-    master: Master
+    master: Conductor
     driver: MpiDriver
     prepared: Prepared
 
@@ -45,12 +47,22 @@ class ClusterProgram:
 class ClusterPrograms:
     """What a session on ``server`` runs; variables live where the graph puts them."""
 
-    def __init__(self, server: Server, graph: Graph, options: CompileOptions) -> None:
+    def __init__(
+        self,
+        server: Server,
+        graph: Graph,
+        options: CompileOptions,
+        strategy: DataParallel | None = None,
+    ) -> None:
         if options.target != "host":
             raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
         self.graph = graph
         self._driver = server.driver
-        self._master = server.new_master(options)
+        self._master: Conductor = (
+            server.new_master(options)
+            if strategy is None
+            else server.new_meeting(strategy, options)
+        )
         self._found: dict[Signature, ClusterProgram] = {}
 
     def get(self, signature: Signature) -> ClusterProgram:

@@ -14,9 +14,14 @@ from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
-from graphc.runtime.master import Master, Tags
+from graphc.runtime.master import Master
+from graphc.runtime.meeting import Meeting
 from graphc.runtime.messages import Leave
+from graphc.runtime.sessions import Parts
+from graphc.runtime.sharded_planning import members_of
 from graphc.runtime.state import VariableStore
+from graphc.runtime.strategy import DataParallel
+from graphc.runtime.tags import tags_of_task
 from graphc.runtime.timeline import Recorder, wanted
 from graphc.runtime.trace import merge
 from graphc.runtime.worker import Worker
@@ -62,7 +67,8 @@ class Server:
         apart = self._timeline is not None
         self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
-        self._tags = Tags(self.driver.rank, cluster.size)
+        self._meetings = count()
+        self._tags = tags_of_task(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
         if self._timeline is not None:
@@ -92,6 +98,25 @@ class Server:
         """The master of a new session in this task."""
         rank, box = self.driver.rank, next(self._boxes)
         return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
+
+    def new_meeting(self, strategy: DataParallel, options: CompileOptions) -> Meeting:
+        """What takes the steps of a new session in this task that shares batches with others.
+
+        Raises:
+            ClusterError: this task is none of the workers.
+        """
+        rank, members = self.driver.rank, members_of(self.cluster)
+        if rank not in members:
+            names = ", ".join(self.cluster.name_of(member) for member in members)
+            raise ClusterError(
+                f"{self.cluster.name_of(rank)} does not share batches: a session with a strategy "
+                f"is opened in {names}"
+            )
+        parts = Parts(
+            self.cluster, rank, self._engine, options, self._timeout, strategy, members,
+            next(self._meetings), self.driver.tags,
+        )  # fmt: skip
+        return parts.meeting(self._worker, next(self._boxes), self._tags)
 
     def _leave(self) -> Role:
         """Tell the others that no session will be opened here any more."""

@@ -19,6 +19,7 @@ from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.local import LocalPrograms
 from graphc.runtime.planning import Signature
+from graphc.runtime.strategy import DataParallel
 
 
 class Runner(Protocol):
@@ -53,6 +54,7 @@ class Session:
         target: the server to run on; the empty string is this process.
         graph: the default graph if left out.
         options: how to compile.
+        strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``.
 
     Raises:
         GraphcError: a target that this process cannot reach.
@@ -65,11 +67,12 @@ class Session:
         target: str = "",
         graph: Graph | None = None,
         options: CompileOptions | None = None,
+        strategy: DataParallel | None = None,
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise GraphError(located(f"{graph!r} is no graph to run", user_source()))
         self.graph = get_default_graph() if graph is None else graph
-        self._programs = _programs(target, self.graph, options or CompileOptions())
+        self._programs = _programs(target, self.graph, options or CompileOptions(), strategy)
         self._parsed: dict[Any, Fetches] = {}
         self._closed = False
         self._entered = ExitStack()
@@ -207,7 +210,9 @@ def _feed_error(message: str) -> FeedError:
     return FeedError(located(message, user_source()))
 
 
-def _programs(target: str, graph: Graph, options: CompileOptions) -> Programs:
+def _programs(
+    target: str, graph: Graph, options: CompileOptions, strategy: DataParallel | None
+) -> Programs:
     """The programs of a session on ``target``, the empty string being this process.
 
     Raises:
@@ -218,4 +223,4 @@ def _programs(target: str, graph: Graph, options: CompileOptions) -> Programs:
     from graphc.runtime.remote import ClusterPrograms
     from graphc.runtime.server import server_at
 
-    return ClusterPrograms(server_at(target), graph, options)
+    return ClusterPrograms(server_at(target), graph, options, strategy)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from graphc.backends.cpu.executable import Binding
+from graphc.backends.cpu.executable import Binding, address_of
 from graphc.backends.loops.instructions import (
     Commit,
     Receive,
@@ -35,6 +35,7 @@ from graphc.runtime.engine import Loaded
 from graphc.runtime.operands import Nowhere
 from graphc.runtime.planned import Planned
 from graphc.runtime.reduction import Memory, Reduction
+from graphc.runtime.rows import Rows
 from graphc.runtime.transfers import Expected, Peer, Transfers
 
 Array = npt.NDArray[Any]
@@ -43,17 +44,27 @@ Array = npt.NDArray[Any]
 class Step:
     """A step of ``loaded``; transfer n of the step has tag ``tag + n``.
 
-    ``seconds`` bounds each wait for another task.
+    ``seconds`` bounds each wait for another task. If a batch is divided, ``rows`` says how, where
+    it is fed.
     """
 
     def __init__(
-        self, loaded: Loaded, number: int, tag: int, sizes: Sequence[int], seconds: float
+        self,
+        loaded: Loaded,
+        number: int,
+        tag: int,
+        sizes: Sequence[int],
+        seconds: float,
+        rows: Rows | None = None,
     ) -> None:
         self.loaded, self.number = loaded, number
         self.sizes = tuple(sizes)
         self.transfers = Transfers(number, tag, seconds)
         self._tag, self._seconds = tag, seconds
         self.fetched: list[Array] = []
+        self._exchange = loaded.exchange(self.sizes, rows)
+        self._fed: Sequence[Array] = ()
+        """What kernels read from where it is."""
         self._binding: Binding | None = None
         self._instructions = iter(loaded.instructions)
         self._given: dict[int, bytes] = {}
@@ -76,8 +87,8 @@ class Step:
     def _planned(self) -> Sequence[Planned]:
         return self.loaded.reductions(self.sizes)
 
-    def compute(self, feeds: Sequence[int] = ()) -> Role:
-        """Steps a to c, on the addresses of the feeds.
+    def compute(self, feeds: Sequence[Array] = ()) -> Role:
+        """Steps a to c, on the feeds.
 
         Raises:
             DataError: an error in the data.
@@ -86,11 +97,16 @@ class Step:
         binding = self._binding = yield Work(
             lambda: self.loaded.bind(self.sizes), about="bind", step=self.number
         )
-        self.fetched = binding.begin(feeds)
+        if self._exchange is not None:
+            feeds = yield from self._exchange.feed(feeds, self.transfers)
+        self._fed = feeds
+        self.fetched = binding.begin([address_of(array) for array in feeds])
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
-                return
+                break
             yield from self._rules[type(instruction)](self, binding, instruction)
+        if self._exchange is not None:
+            self.fetched = yield from self._exchange.fetch(self.fetched, self.transfers)
 
     def commit(self) -> Role:
         """Steps d and e, after ``compute``.
@@ -103,12 +119,11 @@ class Step:
 
     def write(self) -> Role:
         """Step d: nothing fails here, and nobody is waited for."""
-        binding = self._computed()
-        self._given = yield Work(
-            lambda: self.loaded.commit(binding),
-            about=self.loaded.compiled.about_commit,
-            step=self.number,
-        )
+        binding, compiled = self._computed(), self.loaded.compiled
+        if compiled.commits:
+            self._given = yield Work(
+                lambda: self.loaded.commit(binding), 0.0, compiled.about_commit, self.number
+            )
 
     def finish(self) -> Role:
         """Step e.
@@ -157,6 +172,8 @@ class Step:
             route = part.routes[transfer.edge]
             size = program.storages[transfer.storage].bytes(named)
             yield Expected(route.number, Peer(route.peer, transfer.peer), size, transfer.edge)
+        if self._exchange is not None:
+            yield from self._exchange.expected()
 
     def _run(self, binding: Binding, instruction: Run) -> Role:
         """Call by call while something is reduced, which goes on in between."""

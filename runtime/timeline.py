@@ -39,6 +39,7 @@ class Recorder:
     def __init__(self, path: Path, rank: int, name: str) -> None:
         self._events: list[tuple[Any, ...]] = []
         try:
+            draft_path(path).unlink(missing_ok=True)
             self._file = part_path(path, rank).open("w", encoding="utf-8")
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -93,6 +94,11 @@ class Recorder:
 def part_path(path: Path, rank: int) -> Path:
     """Where a task's part of the timeline ``path`` is until all are merged."""
     return path.with_name(f"{path.name}.{rank}.part")
+
+
+def draft_path(path: Path) -> Path:
+    """What the timeline is called while it is written."""
+    return path.with_name(f"{path.name}.part")
 
 
 def wanted() -> Path | None:

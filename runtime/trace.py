@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphc.runtime.timeline import RECEIVE, ROWS, SEND, part_path
+from graphc.runtime.timeline import RECEIVE, ROWS, SEND, draft_path, part_path
 
 DRIFT = 1e-4
 """No clock gains more than this on another one: quartz is good to 50 ppm."""
@@ -118,7 +118,8 @@ def merge(path: Path, names: Sequence[str], *, whole: bool = False) -> list[str]
     Args:
         path: the timeline.
         names: what people call the tasks, by rank.
-        whole: do nothing unless all tasks have ended.
+        whole: do nothing unless all tasks have ended and nobody else is at it: of tasks that end
+            at the same time only one does it.
 
     Returns:
         The names of those of which nothing is known; None if nothing was done.
@@ -131,11 +132,15 @@ def merge(path: Path, names: Sequence[str], *, whole: bool = False) -> list[str]
     if not parts or (whole and sum(part.ended for part in parts) < len(names)):
         return None
     missing = sorted({*names} - {part.name for part in parts})
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(json.dumps(chrome_trace(parts, missing)), encoding="utf-8")
+    draft = draft_path(path)
+    try:
+        with draft.open("x" if whole else "w", encoding="utf-8") as file:
+            file.write(json.dumps(chrome_trace(parts, missing)))
+    except FileExistsError:
+        return None
     draft.replace(path)
-    for file in files:
-        file.unlink(missing_ok=True)
+    for part_file in files:
+        part_file.unlink(missing_ok=True)
     return missing
 
 

@@ -44,6 +44,7 @@ from graphc.runtime.messages import (
     Failed,
     Inquire,
     Leave,
+    Left,
     Lost,
     Message,
     Refused,
@@ -64,7 +65,9 @@ class Worker:
         self.engine = engine
         self.left: set[int] = set()
         """Tasks that will open no session any more."""
-        self._seconds = seconds
+        self.watching: set[int] = set()
+        """The boxes of sessions here that want to know of such tasks."""
+        self._rank, self._seconds = rank, seconds
         self._agreement = Agreement(rank, engine.decisions, seconds)
         self._programs: dict[Client, dict[int, Loaded]] = {}
         self._closed: set[Client] = set()
@@ -191,7 +194,8 @@ class Worker:
 
     def _leave(self, sender: int, message: Leave) -> Role:
         self.left.add(sender)
-        yield from ()
+        for box in sorted(self.watching):
+            yield Tell(self._rank, box, Left(sender))
 
     _rules: ClassVar[dict[type[Any], Callable[[Any, int, Any], Role]]] = {
         Register: _register,

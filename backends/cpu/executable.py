@@ -103,6 +103,7 @@ class Binding:
         table, storages, status, args = map(ctypes.addressof, parts)
         self._frame = (ctypes.c_int64 * 6)(table, len(program.calls), 0, storages, status, args)
         self._records = _records(program, table)
+        self._frames: dict[tuple[int, int], tuple[Any, int]] = {}
         self._kept = (executable, variables, room)
         self._address = ctypes.addressof(self._frame)
         self._run = native_run()
@@ -128,10 +129,17 @@ class Binding:
         Raises:
             DataError: as ``run``.
         """
-        frame = (ctypes.c_int64 * 6)(self._records[first], last - first, *self._frame[2:])
-        failed = self._run(ctypes.addressof(frame))
+        frame, address = self._frames.get((first, last)) or self._framed(first, last)
+        frame[2] = self._frame[2]
+        failed = self._run(address)
         if failed != OK:
             raise DataError(self._message(first + failed))
+
+    def _framed(self, first: int, last: int) -> tuple[Any, int]:
+        """The frame of some of the calls, and where it is."""
+        frame = (ctypes.c_int64 * 6)(self._records[first], last - first, *self._frame[2:])
+        self._frames[first, last] = frame, ctypes.addressof(frame)
+        return self._frames[first, last]
 
     def memory(self, storage: int) -> Any:
         """The bytes of a storage, as a writable buffer; after ``begin`` if it is fed or fetched."""

@@ -54,7 +54,7 @@ def main() -> None:
         "Tell and Hear, both ways": lambda count: driver.drive(role(count)),
         "raw: Isend and Improbe, both ways": raw,
     }
-    seconds = in_turns(measurements, count=2000, passes=15)
+    seconds = in_turns(measurements, count=200, passes=150)
     if driver.rank == 0:
         microseconds(seconds)
     driver.close()

@@ -19,7 +19,7 @@ import graphc as gx
 from graphc.runtime.effects import Hear, Role, Tell
 from graphc.runtime.messages import Leave
 
-COUNT, PASSES = 300, 15
+COUNT, PASSES = 50, 100
 WORDS = bytes(49)
 TURNS = 1000
 """The box of who waits for the turn of the raw messages."""

@@ -2,12 +2,13 @@
 
 A partial tensor is combined as late as possible, where it is read by what is not linear in it: a
 sum of partial tensors is to be combined once. If one reader needs it combined, all are given the
-combined one: hence a second walk, in which what the first found is combined at once.
+combined one, and if several tensors are combined that are made of it and have no fewer elements
+together, it is combined in their place: hence a second walk, in which this is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,9 @@ from graphc.passes.sharding.states import (
     State,
 )
 from graphc.passes.signature import attribute_key
+
+_MOST = 8
+"""Of how many tensors at least it is known what they are made of."""
 
 
 @dataclass
@@ -58,10 +62,40 @@ def analyse(graph: Graph, split: Mapping[Tensor, int], rows: Rows) -> Analysis:
     """
     kernels = _Kernels(rows)
     first = _Walk(graph, split, kernels, frozenset()).run()
-    read_raw = (node.inputs[i] for node, places in first.raw.items() for i in places)
-    if not any(tensor in first.combined for tensor in read_raw):
-        return first
-    return _Walk(graph, split, kernels, frozenset(first.combined)).run()
+    early = _early(graph, first)
+    return _Walk(graph, split, kernels, early).run() if early else first
+
+
+def _early(graph: Graph, found: Analysis) -> frozenset[Tensor]:
+    """What to combine where it is made; nothing if no partial tensor is combined twice over."""
+    early: set[Tensor] = set()
+    ends: dict[Tensor, frozenset[Tensor]] = {}
+    """What is combined of all that is made of a tensor, as far as it is partial; not too many."""
+    for node in reversed(graph.nodes):
+        for tensor in node.outputs:
+            reached = ends.get(tensor, frozenset())
+            if tensor in found.combined:
+                early |= {tensor} if reached else set()
+                ends[tensor] = frozenset((tensor,))
+            elif len(reached) > 1 and _no_larger(tensor, reached):
+                early.add(tensor)
+                ends[tensor] = frozenset((tensor,))
+        for place in found.raw.get(node, ()):
+            tensor = node.inputs[place]
+            reached = ends.get(tensor, frozenset())
+            for output in node.outputs:
+                if len(reached) < _MOST:
+                    reached |= ends.get(output, frozenset())
+            ends[tensor] = reached
+    return frozenset(early | found.combined.keys()) if early else frozenset()
+
+
+def _no_larger(tensor: Tensor, others: Iterable[Tensor]) -> bool:
+    """Whether ``tensor`` has no more elements than the others together."""
+    together: Dim = 0
+    for other in others:
+        together = together + other.type.elements
+    return provably_at_least(together - tensor.type.elements, 0)
 
 
 class _Walk:

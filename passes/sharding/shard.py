@@ -42,7 +42,9 @@ class Sharded:
     first_row: str
 
 
-def shard(graph: Graph, split: Mapping[Tensor, int]) -> Sharded:
+def shard(
+    graph: Graph, split: Mapping[Tensor, int], symbols: tuple[str, str, str] | None = None
+) -> Sharded:
     """``graph`` for workers of which each has some rows of the batch, perhaps none.
 
     Args:
@@ -50,26 +52,31 @@ def shard(graph: Graph, split: Mapping[Tensor, int]) -> Sharded:
             updates, if it trains.
         split: the inputs that are split, and the axis of each; the sizes of these axes, which are
             symbols, have to be equal in every run.
+        symbols: the names of ``rows``, ``all_rows`` and ``first_row``, which ``graph`` does not
+            use; left out, as ``unused_symbols`` chooses them.
 
     Raises:
         ShardError: an axis that cannot be split, a node that needs rows of other workers, or one
             that names a task it is to run on; the message has op, operands and the user's line.
     """
-    sizes = {_symbol(graph, tensor, axis): axis for tensor, axis in split.items()}
-    rows, all_rows, first_row = _unused_symbols(graph)
-    own: dict[str, Dim] = {name: symbol(rows) for name in sizes}
-    renamed, tensors = _renamed(graph, own)
-    axes = {tensors[tensor]: axis for tensor, axis in split.items()}
-    found = analyse(renamed, axes, Rows(rows))
-    writer = _Writer(renamed, found, _Batch(rows, all_rows, first_row))
+    found_symbols = {_symbol(graph, tensor, axis): None for tensor, axis in split.items()}
+    rows, all_rows, first_row = unused_symbols(graph)
+    batch = _Batch(*(symbols or (next(iter(found_symbols), rows), all_rows, first_row)))
+    others: dict[str, Dim] = {
+        name: symbol(batch.rows) for name in found_symbols if name != batch.rows
+    }
+    if others:
+        graph, tensors = _renamed(graph, others)
+        split = {tensors[tensor]: axis for tensor, axis in split.items()}
+    found = analyse(graph, split, Rows(batch.rows))
     return Sharded(
-        writer.written(),
-        tuple(found.states[tensor] for tensor in renamed.inputs),
+        _Writer(graph, found, batch).written(),
+        tuple(found.states[tensor] for tensor in graph.inputs),
         tuple(
             REPLICATED if tensor in found.combined else found.states[tensor]
-            for tensor in renamed.outputs
+            for tensor in graph.outputs
         ),
-        rows, all_rows, first_row,
+        batch.rows, batch.all_rows, batch.first_row,
     )  # fmt: skip
 
 
@@ -87,8 +94,8 @@ def _symbol(graph: Graph, tensor: Tensor, axis: int) -> str:
     return name
 
 
-def _unused_symbols(graph: Graph) -> tuple[str, str, str]:
-    """Names for three sizes that the graph does not know yet."""
+def unused_symbols(graph: Graph) -> tuple[str, str, str]:
+    """Names for the three sizes that the graph does not know yet."""
     shapes = (type_.shape for node in graph.nodes for type_ in node.types)
     known = {name for shape in shapes for dim in shape for name in dims.symbols_of(dim)}
 

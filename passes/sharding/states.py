@@ -13,8 +13,8 @@ from graphc.ir.dims import Dim, Expression, Shape, Symbol, symbols_of
 from graphc.ir.types import TensorType
 
 NEEDED = "rows of the batch are needed from other workers"
-_ODD = NEEDED + ": it goes through {} places, which is no multiple of the number of rows"
-_TWICE = NEEDED + ": every row meets all others"
+_ODD = f"{NEEDED}: a size depends on the number of rows and is no multiple of it"
+_TWICE = f"{NEEDED}: every row meets all others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Rows:
         if len(found) > 1:
             raise RefusedError(_TWICE)
         if self.factor(shape[found[0]]) is None:
-            raise RefusedError(_ODD.format(shape[found[0]]))
+            raise RefusedError(_ODD)
         return found[0]
 
     def in_attribute(self, value: Any) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from graphc.runtime.drivers.clock import ClockService
+from graphc.runtime.drivers.control import ControlChannel
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     Await,
@@ -31,7 +32,8 @@ from graphc.runtime.effects import (
     Withdraw,
     Work,
 )
-from graphc.runtime.messages import decode, encode
+from graphc.runtime.messages import Message
+from graphc.runtime.tags import MOST_TAGS
 from graphc.runtime.timeline import Recorder
 
 _SPIN = 50e-6
@@ -46,16 +48,6 @@ _CLOCKS_AT_START, _CLOCKS_AT_END = 60.0, 2.0
 """For so long ranks answer each other to compare their clocks."""
 SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 """Set to 1, every send of data ends only when it was received: tests run so."""
-
-
-@dataclass(eq=False, slots=True)
-class _Hearing:
-    """A role that waits for a message, and since when."""
-
-    running: Running
-    turn: int
-    hear: Hear
-    since: float
 
 
 @dataclass(eq=False, slots=True)
@@ -78,19 +70,20 @@ class MpiDriver:
     def __init__(self, communicator: Any = None) -> None:
         from mpi4py import MPI
 
-        self._mpi, self._status = MPI, MPI.Status()
-        world = MPI.COMM_WORLD if communicator is None else communicator
-        self._control, self._data = world.Dup(), world.Dup()
+        self._mpi = MPI
+        world: Any = MPI.COMM_WORLD if communicator is None else communicator
+        self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
+        self.tags = min(MOST_TAGS, 1 + (world.Get_attr(MPI.TAG_UB) or 0))
+        """How many tags of transfers there are."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
-        self._crowded = self.size > len(os.sched_getaffinity(0))
+        self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
-        self._hearing: dict[Box, _Hearing] = {}
+        self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
+        """By box the role that waits for a message, its turn, and since when."""
         self._transfers: list[Ticket] = []
-        self._told: deque[tuple[Any, bytes]] = deque()
-        """Control messages that may not have left yet."""
         self._limits: dict[Running, tuple[float, int]] = {}
         """When the wait of a role, its turn, is overdue."""
         self._lock = threading.RLock()
@@ -131,7 +124,7 @@ class MpiDriver:
     def record(self, recorder: Recorder) -> None:
         """Record what the roles do from now on. Collective, for the clocks are compared."""
         with self._lock:
-            self._clock = ClockService(self._control)
+            self._clock = ClockService(self._data)
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
@@ -140,7 +133,7 @@ class MpiDriver:
         with self._lock:
             if self._closed:
                 return
-            while self._told:
+            while not self._control.has_left():
                 self._look()
             self._closed = True
             if self._clock is not None and self._recorder is not None:
@@ -148,7 +141,7 @@ class MpiDriver:
                 self._compare_clocks(self._clock, self._recorder, _CLOCKS_AT_END)
                 self._recorder.close()
                 self._clock.close()
-            self._control.Free()
+            self._control.close()
             self._data.Free()
 
     @staticmethod
@@ -185,13 +178,16 @@ class MpiDriver:
 
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
-        moved = bool(self._ready)
-        for _ in range(len(self._ready)):  # those that pause come again after a look
-            self._resume(*self._ready.popleft())
-        moved |= self._probe()
+        ready = self._ready
+        moved = bool(ready)
+        for _ in range(len(ready)):  # those that pause come again after a look
+            self._resume(*ready.popleft())
+        heard = self._control.receive()
+        if heard is not None:
+            self._deliver(*heard)
         if self._clock is not None:
             self._clock.answer()
-        return self._test() or moved
+        return (bool(self._transfers) and self._test()) or moved or heard is not None
 
     def _expire(self) -> None:
         """End the waits that are overdue."""
@@ -201,19 +197,6 @@ class MpiDriver:
                 del self._limits[running]
             elif end <= now:
                 self._ready.append((running, turn, Overdue()))
-
-    def _probe(self) -> bool:
-        """Take in a control message, if one has come."""
-        status = self._status
-        found = self._control.Improbe(status=status)
-        while self._told and self._told[0][0].Test():
-            self._told.popleft()
-        if found is None:
-            return False
-        data = bytearray(status.Get_count(self._mpi.BYTE))
-        found.Recv([data, self._mpi.BYTE])
-        self._deliver(status.tag, (status.source, decode(bytes(data))))
-        return True
 
     def _test(self) -> bool:
         """Wake those whose transfers have ended."""
@@ -247,27 +230,26 @@ class MpiDriver:
 
     def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
         if effect.to == self.rank:
-            self._deliver(effect.box, (self.rank, effect.message))
+            self._deliver(self.rank, effect.box, effect.message)
         else:
-            data = encode(effect.message)
             assert isinstance(effect.box, int), "only roles of one task share other boxes"
-            request = self._control.Isend([data, self._mpi.BYTE], effect.to, effect.box)
-            self._told.append((request, data))
+            self._control.send(effect.to, effect.box, effect.message)
         return False, None
 
-    def _deliver(self, box: Box, message: tuple[int, Any]) -> None:
-        waiting = self._hearing.pop(box, None)
-        if waiting is not None and waiting.running.waits_at(waiting.turn):
-            self._ready.append((waiting.running, waiting.turn, message))
-            if self._recorder is not None:
-                self._recorder.wait(waiting.hear, waiting.since, time.perf_counter())
-        else:
-            self._boxes.setdefault(box, deque()).append(message)
+    def _deliver(self, sender: int, box: Box, message: Message) -> None:
+        if box in self._hearing:
+            running, turn, hear, since = self._hearing.pop(box)
+            if running.waits_at(turn):
+                self._ready.append((running, turn, (sender, message)))
+                if self._recorder is not None:
+                    self._recorder.wait(hear, since, time.perf_counter())
+                return
+        self._boxes.setdefault(box, deque()).append((sender, message))
 
     def _hear(self, running: Running, effect: Hear) -> tuple[bool, Any]:
         if self._boxes.get(effect.box):
             return False, self._boxes[effect.box].popleft()
-        self._hearing[effect.box] = _Hearing(running, running.turn, effect, self._now())
+        self._hearing[effect.box] = running, running.turn, effect, self._now()
         self._limit(running, effect.seconds)
         return True, None
 
@@ -343,3 +325,13 @@ class MpiDriver:
         Pause: _pause,
         Stop: _stop,
     }
+
+
+def _size_here(world: Any) -> int:
+    """How many of the ranks are on this host."""
+    from mpi4py import MPI
+
+    here = world.Split_type(MPI.COMM_TYPE_SHARED)
+    size: int = here.size
+    here.Free()
+    return size

@@ -145,3 +145,23 @@ def test_the_counter_is_hidden_and_found_by_name():
 def test_only_floats_are_made():
     with pytest.raises(gx.DTypeError, match="random numbers are floats, not int32"):
         gx.random_uniform([2], dtype=gx.int32)
+
+
+@pytest.mark.parametrize("op", ["random_uniform", "random_normal"])
+def test_a_part_has_the_numbers_of_the_whole(op):
+    graph = gx.Graph()
+    step = graph.add("placeholder", (), {"dtype": gx.int64, "shape": ()}).outputs[0]
+    attrs = {"seed": 3, "op_seed": 1, "dtype": gx.float64}
+    whole = graph.add(op, [step], attrs | {"shape": (4, 5)}).outputs[0]
+    place = {"shape": (2, 3), "whole": (4, 5), "start": (1, 2)}
+    part = graph.add(op, [step], attrs | place).outputs[0]
+    found, wanted = run(graph, {step: np.int64(9)}, [part, whole])
+    np.testing.assert_array_equal(found, wanted[1:3, 2:5])
+
+
+def test_a_part_has_a_place_along_each_axis():
+    graph = gx.Graph()
+    step = graph.add("placeholder", (), {"dtype": gx.int64, "shape": ()}).outputs[0]
+    attrs = {"seed": 3, "op_seed": 1, "dtype": gx.float64, "shape": (2, 3), "whole": (4, 5)}
+    with pytest.raises(gx.ShapeError, match="whole and start must have a size for each axis"):
+        graph.add("random_uniform", [step], attrs)

@@ -87,11 +87,11 @@ class BatchMaker:
             return
         for variable, grad in zip(self.variables, gx.gradients(loss, self.variables), strict=True):
             if grad is not None:
-                if rng.random() < 0.3:
-                    grad = grad + 0.01 * variable.value()
+                decay = rng.choice([None, None, 0.01])
+                step = grad if decay is None else grad + decay * variable.value()
                 if rng.random() < 0.2:
                     program.fetches.append(grad)
-                program.targets.append(variable.assign_sub(0.1 * grad).node)
+                program.targets.append(variable.assign_sub(0.1 * step).node)
 
 
 def _unary(maker: BatchMaker) -> Tensor:

@@ -9,9 +9,10 @@ from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
 from graphc.runtime.effects import Hear, Overdue
 from graphc.runtime.engine import Engine
-from graphc.runtime.master import Master, Tags
+from graphc.runtime.master import Master
 from graphc.runtime.planning import make_plan
 from graphc.runtime.state import VariableStore
+from graphc.runtime.tags import tags_of_task
 from graphc.runtime.worker import Worker
 
 PATIENCE = 60.0
@@ -45,7 +46,7 @@ class SimulatedCluster:
         target, compiled, apart = target_here("host"), self.prepared.compiled, recorders is not None
         ranks = range(self.spec.size)
         self.engines = [Engine(target, VariableStore(), compiled, apart=apart) for _ in ranks]
-        self.tags = [Tags(rank, self.spec.size) for rank in ranks]
+        self.tags = [tags_of_task(rank, self.spec.size) for rank in ranks]
         self.workers = [Worker(rank, self.engines[rank], patience) for rank in ranks]
         everyone = set(ranks)
         self.serving = [

@@ -57,3 +57,7 @@ def test_every_update_of_every_client_is_applied_once():
 
 def test_clients_whose_variables_disagree_are_refused():
     assert mpiexec("disagreeing.py", SPEC).strip() == "refused True True"
+
+
+def test_messages_of_any_length_keep_their_order():
+    assert mpiexec("control.py", SPEC).split("\n") == ["heard all"] * 3 + [""]

@@ -12,7 +12,7 @@ import pytest
 from graphc.ir.errors import GraphcError
 from graphc.runtime.drivers.simulation import Network
 from graphc.runtime.effects import Post
-from graphc.runtime.timeline import Recorder, checked, part_path
+from graphc.runtime.timeline import Recorder, checked, draft_path, part_path
 from graphc.runtime.trace import DRIFT, Sample, fit, merge, read_part
 from tests.runtime.cluster import SimulatedCluster
 from tests.runtime.replicated import batch, replicated
@@ -92,6 +92,17 @@ def test_a_rank_that_was_killed_leaves_all_but_its_last_words(tmp_path):
     assert trace["otherData"]["missing"] == ["worker:1"]
     assert len([e for e in slices(trace, "send") if e["pid"] == 1]) == 6
     assert trace["otherData"]["clock_bound_us"] > 100
+
+
+def test_one_of_those_that_end_together_merges(tmp_path):
+    path = tmp_path / "trace.json"
+    for rank in range(3):
+        record(path, rank, 0.0)
+    draft_path(path).write_text("begun by another one")
+    assert merge(path, NAMES, whole=True) is None
+    assert not path.exists()
+    assert merge(path, NAMES) == []  # the launcher does it in any case
+    check(json.loads(path.read_text()))
 
 
 def test_events_are_written_before_the_end(tmp_path):

@@ -1,0 +1,352 @@
+"""A session that every worker has, each feeding its own rows: as programs of MPI do it.
+
+The sessions of all workers, the *members*, take steps together; none of them is the master. All
+messages go from each member to each other one, and the n-th of two members answers the n-th.
+
+    a. Turn tells what is about to be done: which graph, and on how many rows. Who cannot begin, for
+       what it was fed, says Failed. If members are about to do different things, each says in
+       Doing what it is, and all raise the same error.
+    b. Variables that are new to the session are given their first values by the first member, which
+       says Computed, or Failed; they are then sent to all, in a step of its own.
+    c. The step is computed; each says Computed or Failed. If all have computed, each writes its
+       variables.
+    d. If any has failed, each stops, says in Aborted what it began to send, and brings to an end
+       what all began; then all raise the same error, and no variable was written.
+
+Who does not answer in time, or has closed its session, is named, and the session is broken.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy.typing as npt
+
+from graphc.compiler import CompileOptions
+from graphc.ir.errors import ClusterError, FeedError, GraphcError
+from graphc.ir.types import TensorType
+from graphc.runtime.broadcast import broadcast_plan
+from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.effects import Hear, Overdue, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.engine import Engine, Loaded
+from graphc.runtime.exchange import as_bytes
+from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.master import Master, Prepared, raised
+from graphc.runtime.messages import Aborted, Close, Computed, Doing, Failed, Message, Turn
+from graphc.runtime.planning import Planner, Signature
+from graphc.runtime.rows import Rows, divided, joined
+from graphc.runtime.sharded_master import rows_of
+from graphc.runtime.sharding import Sharding
+from graphc.runtime.step import Step
+from graphc.runtime.tags import Tags
+from graphc.runtime.worker import failure
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Peer:
+    """One member's side of a session: in task ``rank``, hearing at ``box``, as all others do.
+
+    ``tags`` are counted alike by all; ``home`` initialises the variables of this task.
+    """
+
+    cluster: ClusterSpec
+    rank: int
+    box: int
+    engine: Engine
+    options: CompileOptions
+    seconds: float
+    tags: Tags
+    planner: Planner
+    members: tuple[int, ...]
+    home: Master
+    broken: str = ""
+    """Why no step can be run any more, if so."""
+    _turn: int = 0
+    _shared: set[str] = field(default_factory=set)
+    """The variables that all members have from the first."""
+    _heard: dict[int, deque[Message]] = field(default_factory=dict)
+    """What was heard too early, by sender."""
+
+    @property
+    def others(self) -> list[int]:
+        """The other members."""
+        return [rank for rank in self.members if rank != self.rank]
+
+    def prepare(self, signature: Signature) -> Role:
+        """The program of this member; gives a ``Prepared``. Nothing is said to others.
+
+        Raises:
+            GraphcError: whatever is wrong with the graph.
+        """
+        target = self.engine.target
+        plan = yield Work(
+            lambda: self.planner(signature, self.cluster, self.rank, target, self.options),
+            about="plan",
+        )
+        part = plan.parts[self.rank]
+        own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
+        return Prepared(-1, plan, own, tuple(self.others), signature)
+
+    def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
+        """Steps a to d on a value for each feed; gives what is fetched, this member's rows of it.
+
+        Raises:
+            FeedError, DataError: as ``Session.run``, on all members; no variable was changed.
+            ClusterError: members that take different steps, or one that does not answer.
+        """
+        if self.broken:
+            raise ClusterError(f"the session is broken: {self.broken}; make a new one")
+        self._turn += 1
+        try:
+            arrays, named, rows = self._fed(prepared, values)
+            sharding = prepared.own.part.sharding
+            assert sharding is not None, "a member's part is sharded"
+            mine = Turn(self._turn, prepared.plan.digest, _whole(sharding, arrays), rows)
+        except GraphcError as error:
+            yield from self._say(failure(self._turn, error))
+            yield from self._each("to begin")
+            raise
+        turns = yield from self._agree(mine, prepared)
+        counts = [turns[rank].rows for rank in self.members]
+        divided_ = _rows(counts, sharding, [self._name(rank) for rank in self.members])
+        yield from self._share(prepared)
+        sizes = sharding.sizes([named[name] for name in prepared.plan.symbols], divided_)
+        step = yield from self._step(prepared.own, sizes, arrays)
+        return step.fetched
+
+    def close(self) -> Role:
+        """Tell the others that no step will be taken here any more."""
+        yield from self._say(Close(self.box))
+
+    def hear(self, sender: int, message: Message) -> None:
+        """Keep what a member said until it is its turn."""
+        self._heard.setdefault(sender, deque()).append(message)
+
+    def _fed(
+        self, prepared: Prepared, values: Sequence[Any]
+    ) -> tuple[list[Array], Mapping[str, int], int]:
+        """The feeds, the sizes that they tell, and this member's number of rows."""
+        plan = prepared.plan
+        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
+        named = sizes_of(plan.checks, plan.feeds, arrays)
+        return arrays, named, rows_of(plan.feeds, arrays, plan.axes)
+
+    def _agree(self, mine: Turn, prepared: Prepared) -> Role:
+        """Step a; gives each member's Turn."""
+        yield from self._say(mine)
+        turns = yield from self._each("to take a step")
+        turns[self.rank] = mine
+        self._raise_first(turns)
+        if len({turn.program for turn in turns.values()}) > 1:
+            yield from self._differ(prepared)
+        if len({turn.whole for turn in turns.values()}) > 1:
+            names = [t.name for t, axis in _feeds(prepared) if axis is None]
+            raise ClusterError(
+                f"workers that share a batch are fed different values of {', '.join(names)}, "
+                "which is not divided over them"
+            )
+        return turns
+
+    def _differ(self, prepared: Prepared) -> Role:
+        """Members are about to do different things."""
+        mine = Doing(self._turn, _described(prepared))
+        yield from self._say(mine)
+        found = yield from self._each("to say what it does")
+        found[self.rank] = mine
+        lines = [f"  {self._name(rank)}: {found[rank].text}" for rank in self.members]
+        raise ClusterError(
+            "workers that share a batch are to take one step together, but they differ:\n"
+            + "\n".join(lines)
+        )
+
+    def _share(self, prepared: Prepared) -> Role:
+        """Step b."""
+        program = prepared.own.program
+        types = {program.storages[i].name: program.storages[i].type for i in program.variables}
+        new = {name: type_ for name, type_ in types.items() if name not in self._shared}
+        if not new:
+            return
+        first = self.members[0]
+        if self.rank == first:
+            yield from self._initialize(prepared)
+        else:
+            self._raise_first({first: (yield from self._next(first, "to initialise"))})
+        if self.others:
+            yield from self._broadcast(new, first)
+        self._shared.update(new)
+
+    def _initialize(self, prepared: Prepared) -> Role:
+        """Give the variables of this task, the first member's, the values they start with."""
+        answer: Message = Computed(self._turn)
+        try:
+            yield from self.home.initialize(prepared.signature, prepared, prepared.own.missing)
+        except GraphcError as error:
+            yield from self._say(failure(self._turn, error))
+            raise
+        yield from self._say(answer)
+
+    def _broadcast(self, variables: Mapping[str, TensorType], first: int) -> Role:
+        others = [rank for rank in self.members if rank != first]
+        plan = yield Work(lambda: broadcast_plan(variables, self.cluster, first, others))
+        part = replace(plan.parts[self.rank], writers=())
+        own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
+        self._turn += 1
+        yield from self._step(own, (), (), plan.edges)
+
+    def _step(
+        self, own: Loaded, sizes: Sequence[int], arrays: Sequence[Array], edges: int = 0
+    ) -> Role:
+        """Steps c and d; gives the step."""
+        tag = self.tags.take(edges + own.numbers(sizes))
+        step = Step(own, self._turn, tag, sizes, self.seconds)
+        handle = yield Spawn(self._compute(step, arrays))
+        outcomes: dict[int, Message] = {}
+        try:
+            while len(outcomes) < len(self.members):
+                sender = yield from self._any(set(self.members) - outcomes.keys(), "to compute")
+                outcomes[sender] = self._heard[sender].popleft()
+                if not isinstance(outcomes[sender], Computed):
+                    break
+            else:
+                yield from step.commit()
+                return step
+        except ClusterError:
+            yield Stop(handle)
+            yield from step.stop()
+            raise
+        yield Stop(handle)
+        yield from step.stop()
+        yield from self._undo(step, outcomes)
+
+    def _compute(self, step: Step, arrays: Sequence[Array]) -> Role:
+        answer: Message = Computed(step.number)
+        try:
+            yield from step.compute(arrays)
+        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
+            answer = failure(step.number, error)
+        yield from self._say(answer)
+        yield Tell(self.rank, self.box, answer)
+
+    def _undo(self, step: Step, outcomes: dict[int, Message]) -> Role:
+        """Step d; raises the error of the first member that has one."""
+        mine = Aborted(step.number, step.sent)
+        yield from self._say(mine)
+        failed = {rank: m for rank, m in outcomes.items() if isinstance(m, Failed)}
+        sent = set(mine.sent)
+        for rank in self.others:
+            message = outcomes.get(rank)
+            while not isinstance(message, Aborted):
+                message = yield from self._next(rank, "to stop")
+                if isinstance(message, Failed):
+                    failed[rank] = message
+            sent.update(message.sent)
+        own = self._heard.pop(self.rank, None)
+        if own and isinstance(own[0], Failed):
+            failed[self.rank] = own[0]
+        yield from step.drain(sent)
+        self._raise_first(failed)
+
+    def _raise_first(self, messages: Mapping[int, Message]) -> None:
+        """Raise the error of the first member that tells of one."""
+        for rank in self.members:
+            message = messages.get(rank)
+            if isinstance(message, Failed):
+                raise raised(message.kind, f"{message.text}\n  {self._name(rank)}")
+
+    def _say(self, message: Message) -> Role:
+        for rank in self.others:
+            yield Tell(rank, self.box, message)
+
+    def _each(self, purpose: str) -> Role:
+        """The next message of each other member."""
+        found: dict[int, Message] = {}
+        for rank in self.others:
+            found[rank] = yield from self._next(rank, purpose)
+        return found
+
+    def _next(self, rank: int, purpose: str) -> Role:
+        """The next message of one member."""
+        yield from self._any({rank}, purpose)
+        return self._heard[rank].popleft()
+
+    def _any(self, ranks: set[int], purpose: str) -> Role:
+        """Which of ``ranks`` has said something that was not taken up yet.
+
+        Raises:
+            ClusterError: none says anything in time, or one has closed its session.
+        """
+        message: Any
+        while True:
+            for rank in sorted(ranks):
+                if self._heard.get(rank):
+                    if isinstance(self._heard[rank][0], Close):
+                        raise self._break(f"{self._name(rank)} has closed its session")
+                    return rank
+            try:
+                sender, message = yield Hear(self.box, self.seconds, purpose, self._turn)
+            except Overdue:
+                names = ", ".join(self._name(rank) for rank in sorted(ranks))
+                yield from self.close()
+                waited = f"{self._name(self.rank)} waited {self.seconds:g} s"
+                raise self._break(f"{waited} for {names} {purpose}") from None
+            if sender != self.rank or message.step == self._turn:  # else of one that was stopped
+                self.hear(sender, message)
+
+    def _break(self, reason: str) -> ClusterError:
+        """No step can be run any more; gives the error to raise."""
+        self.broken = reason
+        return ClusterError(reason)
+
+    def _name(self, rank: int) -> str:
+        return self.cluster.name_of(rank)
+
+
+def _feeds(prepared: Prepared) -> list[tuple[Any, int | None]]:
+    return list(zip(prepared.plan.feeds, prepared.plan.axes, strict=True))
+
+
+def _whole(sharding: Sharding, arrays: Sequence[Array]) -> int:
+    """A digest of the feeds that are not divided, which all members have to be fed alike."""
+    found = 0
+    for array, axis in zip(arrays, sharding.feeds, strict=True):
+        if axis < 0:
+            found = zlib.crc32(as_bytes(array).data, found)
+            found = zlib.crc32(repr(array.shape).encode(), found)
+    return found
+
+
+def _rows(counts: Sequence[int], sharding: Sharding, names: Sequence[str]) -> Rows:
+    """How the batch of members with so many rows is divided.
+
+    Raises:
+        FeedError: logical shards that would not be where they are for other numbers of workers.
+    """
+    rows = joined(counts)
+    if not sharding.same_bits:
+        return rows
+    wanted = divided(rows.total, sharding.shards)
+    bounds = [wanted.of(block) for block in sharding.blocks]
+    if [last - first for first, last in bounds] != list(counts):
+        parts = ", ".join(
+            f"{name} rows {first} to {last - 1}" if last > first else f"{name} none"
+            for name, (first, last) in zip(names, bounds, strict=True)
+        )
+        raise FeedError(
+            f"a batch of {rows.total} rows in {sharding.shards} logical shards gives {parts}; "
+            f"they were fed {', '.join(map(str, counts))} rows"
+        )
+    return wanted
+
+
+def _described(prepared: Prepared) -> str:
+    """Fetches and feeds in words."""
+    tensors, targets, feeds = prepared.signature
+    wanted = ", ".join([*(t.name for t in tensors), *(n.name for n in targets)])
+    fed = ", ".join(tensor.name for tensor in feeds)
+    return f"run {wanted or 'nothing'}" + (f", fed {fed}" if fed else "")

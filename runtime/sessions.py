@@ -1,0 +1,64 @@
+"""The parts of a session with a strategy, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.compiler import CompileOptions
+from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.engine import Engine
+from graphc.runtime.master import Master
+from graphc.runtime.meeting import MEETING_BOX, Meeting
+from graphc.runtime.messages import Message
+from graphc.runtime.peers import Peer
+from graphc.runtime.sharded_master import ShardedMaster
+from graphc.runtime.sharded_planning import ShardedPlanner
+from graphc.runtime.sharding import EVERYONE
+from graphc.runtime.strategy import DataParallel
+from graphc.runtime.tags import MOST_TAGS, Tags, tags_of_peers
+from graphc.runtime.worker import Worker
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a session with ``strategy`` in task ``rank`` is made of; the ``number``-th there.
+
+    The ``members`` share batches; a transfer has one of ``limit`` tags.
+    """
+
+    cluster: ClusterSpec
+    rank: int
+    engine: Engine
+    options: CompileOptions
+    seconds: float
+    strategy: DataParallel
+    members: tuple[int, ...]
+    number: int
+    limit: int = MOST_TAGS
+
+    def meeting(self, worker: Worker, box: int, tags: Tags) -> Meeting:
+        """The session; as a master it hears at ``box`` and takes ``tags``, those of its task."""
+        return Meeting(
+            self.cluster, self.rank, MEETING_BOX + self.number, worker, self.seconds, self.members,
+            lambda: self._master(box, tags),
+            lambda early: self._peer(box, tags, early),
+        )  # fmt: skip
+
+    def _master(self, box: int, tags: Tags) -> ShardedMaster:
+        planner = ShardedPlanner(self.strategy, self.members, self.members.index(self.rank))
+        return ShardedMaster(
+            self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags, planner,
+            members=self.members,
+        )  # fmt: skip
+
+    def _peer(self, box: int, tags: Tags, early: Sequence[tuple[int, Message]]) -> Peer:
+        home = Master(self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags)
+        peer = Peer(
+            self.cluster, self.rank, MEETING_BOX + self.number, self.engine, self.options,
+            self.seconds, tags_of_peers(self.number, self.limit),
+            ShardedPlanner(self.strategy, self.members, EVERYONE), self.members, home,
+        )  # fmt: skip
+        for sender, message in early:
+            peer.hear(sender, message)
+        return peer
