@@ -77,19 +77,34 @@ class Engine:
         self._compiled = WeakValueDictionary() if compiled is None else compiled
         self._clients: set[Hashable] = set()
 
-    def load(self, part: Part, client: Hashable) -> Loaded:
-        """Compile a part of a program of ``client`` for this task.
+    def compiled(self, part: Part) -> Compiled:
+        """The machine code of a part, of which only one is kept; other threads may ask as well.
 
         Raises:
             CompileError: as ``compile_part``.
             ParseError: the part was damaged.
-            StateError: a variable exists with another dtype or shape.
             PlanError: the program touches memory while a transfer owns it.
         """
         key = part.text, part.once, part.fetched
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = self._compiled[key] = self._compile(part)
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = self._compile(part)
+        return found
+
+    def load(self, part: Part, client: Hashable) -> Loaded:
+        """Compile a part of a program of ``client`` for this task.
+
+        Raises:
+            GraphcError: as ``compiled`` and ``keep``.
+        """
+        return self.keep(part, self.compiled(part), client)
+
+    def keep(self, part: Part, compiled: Compiled, client: Hashable) -> Loaded:
+        """A compiled part of a program of ``client``, with this task's variables.
+
+        Raises:
+            StateError: a variable exists with another dtype or shape.
+        """
         program = compiled.program
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}

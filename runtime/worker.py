@@ -88,13 +88,22 @@ class Worker:
 
     def _register(self, sender: int, message: Register) -> Role:
         client = sender, message.session
+        self._programs.setdefault(client, {})
+        yield Spawn(self._load(client, message))
+
+    def _load(self, client: Client, message: Register) -> Role:
+        """Beside the steps of other sessions; the session may be closed meanwhile."""
         answer: Message
         try:
-            loaded = yield Work(lambda: self.engine.load(part_of(message), client), about="compile")
+            part = part_of(message)
+            compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+            if client not in self._programs:
+                return
+            loaded = self.engine.keep(part, compiled, client)
+            self._programs[client][message.program] = loaded
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:
-            self._programs.setdefault(client, {})[message.program] = loaded
             answer = Registered(message.program, loaded.missing, packed(loaded.strands))
         yield Tell(*client, answer)
 
