@@ -178,10 +178,10 @@ class Loaded:
 
     def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
         """How a member of a batch comes to its feeds in a step, and fetches to the client."""
-        sharding, graph = self.part.sharding, self.part.graph
+        sharding = self.part.sharding
         if sharding is None:
             return None
-        named = dict(zip(self.part.symbols, sizes, strict=True))
+        graph, named = self.part.graph, dict(zip(self.part.symbols, sizes, strict=True))
         return Exchange(sharding, graph.inputs, graph.outputs, named, rows)
 
     def numbers(self, sizes: Sequence[int]) -> int:

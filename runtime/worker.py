@@ -2,8 +2,9 @@
 
 It serves any number of sessions. What a session tells it:
 
-    a. Register: the part of a program is compiled and kept; the answer names the variables that
-       have no value yet, and the order of its transfers. What is wrong with it is Refused.
+    a. Register: the part of a program is compiled, beside the steps of others, and kept; the answer
+       names the variables that have no value yet, and the order of its transfers. What is wrong
+       with it is Refused.
     b. Run: a step is begun, beside those of other sessions. When it is computed, it is committed
        and the session is told; where all tasks have to agree first, it is told before.
     c. Commit: all tasks have computed; the variables are written, before anything else is heard,
