@@ -45,6 +45,8 @@ class Compiled:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
         self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
+        self.checked: dict[tuple[tuple[str, int], ...], bool] = {}
+        """The sizes for which there is enough memory."""
         commit, end = self.program.commit, len(self.program.calls)
         self.commits = [(commit, end)] if end > commit else []
         """The range of calls of the commit phase, if there are any."""
@@ -163,8 +165,12 @@ class Loaded:
 
     def _bound(self, sizes: Sequence[int]) -> Binding:
         named = dict(zip(self.part.symbols, sizes, strict=True))
-        check_storages(self.program, named)
+        kept(self.compiled.checked, tuple(named.items()), self._checked)
         return Binding(self.compiled.executable, named, self.variables)
+
+    def _checked(self, named: tuple[tuple[str, int], ...]) -> bool:
+        check_storages(self.program, dict(named))
+        return True
 
     def reductions(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
         """What is reduced over the members in a step of these sizes; all plan alike."""
