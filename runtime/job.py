@@ -1,8 +1,7 @@
 """A running job: its ranks' output, and how it ends, whatever goes wrong.
 
 The launcher does not rely on ``mpiexec`` to notice a failure or to name its task: every rank of
-this host tells the launcher of itself (the protocol is in ``graphc.runtime.rank``), and the
-kernel tells of its death. A job ends
+this host is watched (``graphc.runtime.ranks``). A job ends
 
 - when ``mpiexec`` does;
 - when a rank ends with an error, or dies: ``mpiexec`` is given a moment, then told to stop;
@@ -16,24 +15,19 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import select
-import selectors
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from graphc.runtime.cluster_spec import Task
 from graphc.runtime.launch import Plan
-from graphc.runtime.lines import Lines, write
+from graphc.runtime.lines import write
 from graphc.runtime.rank import LAUNCHER_VARIABLE
+from graphc.runtime.ranks import Rank, Ranks
 
 TIMED_OUT = 124
 _TICK = 0.1
@@ -56,30 +50,15 @@ def run_job(plan: Plan, *, prefix: bool = True, timeout: float | None = None) ->
     return _Job(plan, prefix, timeout).run()
 
 
-@dataclass
-class _Rank:
-    """A rank of this host, from its ``start`` on."""
-
-    task: Task
-    number: int
-    process: int = -1
-    """A descriptor of its process; another host's has none."""
-    lifeline: int = -1
-    alive: bool = True
-    exit: int | None = None
-    """The code it told, if it came to the end of its script."""
-
-
 class _Job:
     def __init__(self, plan: Plan, prefix: bool, timeout: float | None) -> None:
         self._plan = plan
-        self._prefix = prefix and plan.cluster.size > 1
         self._timeout = timeout
         self._limit = None if timeout is None else time.monotonic() + timeout
-        self._ranks: dict[int, _Rank] = {}
-        self._streams: list[Lines] = []
-        self._failed: list[_Rank] = []
-        """The rank that is the reason; several, if nobody knows which of them died first."""
+        marked = prefix and plan.cluster.size > 1
+        self._ranks = Ranks(plan.cluster, marked, b"go", self._exited, self._died)
+        self._failed: Rank | None = None
+        """The rank that is the reason."""
         self._stopped: tuple[int, str] | None = None
         """The exit code and the reason, if it was not a rank."""
         self._signal: int | None = None
@@ -89,29 +68,24 @@ class _Job:
         """What ``mpiexec`` said, shown if nothing better is known."""
 
     def run(self) -> int:
-        with selectors.DefaultSelector() as self._selector, _listener() as listener:
-            self._watch(listener, self._accept)
-            with self._catching(), self._started(listener) as self._mpiexec:
-                while self._mpiexec.poll() is None:
-                    self._turn()
-                self._end_ranks()
-                for stream in self._streams:
-                    with suppress(BrokenPipeError):
-                        stream.drain()
+        with closing(self._ranks), self._catching(), self._started() as self._mpiexec:
+            while self._mpiexec.poll() is None:
+                self._turn()
+            self._end_ranks()
+            self._ranks.drain()
         return self._outcome(self._mpiexec.returncode)
 
     def _turn(self) -> None:
         """Wait for something to happen, deal with it, and keep the deadlines."""
         try:
-            for key, _ in self._selector.select(_TICK):
-                key.data(key.fileobj)
+            self._ranks.turn(_TICK)
         except BrokenPipeError:
             self._stop(_UNREAD, "lost its reader")
         now = time.monotonic()
         if self._signal is not None:
             self._stop(128 + self._signal, f"stopped by {signal.Signals(self._signal).name}")
         if self._limit is not None and now >= self._limit:
-            here = [str(rank.task) for _, rank in sorted(self._ranks.items()) if rank.alive]
+            here = [str(rank.task) for rank in self._ranks.known if rank.alive]
             running = f"; still running: {', '.join(here)}" if here else ""
             self._stop(TIMED_OUT, f"did not end within {self._timeout:g} s{running}")
         if self._stop_at is not None and now >= self._stop_at:
@@ -126,7 +100,7 @@ class _Job:
 
     def _stop(self, code: int, reason: str) -> None:
         """Stop the job for a reason that lies in none of its ranks."""
-        if self._stopped is None and not self._failed:
+        if self._stopped is None and self._failed is None:
             self._stopped = (code, reason)
         if self._kill_at is None:
             self._stop_within(0)
@@ -137,89 +111,20 @@ class _Job:
             at = time.monotonic() + seconds
             self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
 
-    def _watch(self, what: Any, react: Callable[[Any], None]) -> None:
-        self._selector.register(what, selectors.EVENT_READ, react)
+    def _exited(self, rank: Rank) -> None:
+        if rank.exit != 0:
+            self._fail(rank, _TO_ABORT)
 
-    def _accept(self, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        size = struct.calcsize("3i")
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        process, user, _ = struct.unpack("3i", credentials)
-        if user != os.geteuid():
-            connection.close()
-            return
-        self._watch(connection, lambda peer: self._hear(peer, process))
+    def _died(self, rank: Rank) -> None:
+        if rank.exit is None:
+            self._fail(rank, _TO_END)
+        elif rank.exit != 0:
+            self._stop_within(_TO_END)
 
-    def _hear(self, connection: socket.socket, process: int) -> None:
-        """A message of a rank, or the end of its connection."""
-        try:
-            words = connection.recv(64).split()
-        except ConnectionError:
-            words = []
-        if words[:1] == [b"start"]:
-            self._start(connection, int(words[1]), process)
-        elif words[:1] == [b"exit"] and process in self._ranks:
-            self._exited(self._ranks[process], int(words[1]))
-        else:
-            self._selector.unregister(connection)
-            connection.close()
-
-    def _start(self, connection: socket.socket, number: int, process: int) -> None:
-        """Give a rank its streams and its lifeline, and watch over its process."""
-        task = self._plan.cluster.task_of(number)
-        lifeline, kept = os.pipe()
-        given = [self._stream(task, 1), self._stream(task, 2), lifeline]
-        try:
-            rank = _Rank(task, number, os.pidfd_open(process), kept)
-            socket.send_fds(connection, [b"go"], given)
-        except OSError:
-            os.close(kept)
-            return
-        finally:
-            for descriptor in given:
-                os.close(descriptor)
-        self._ranks[process] = rank
-        self._watch(rank.process, lambda _: self._died(rank))
-
-    def _stream(self, task: Task, target: int) -> int:
-        """The writing end of a stream of a rank."""
-        source, writer = os.pipe()
-        self._add(Lines(source, target, f"{task}| " if self._prefix else "", self._several))
-        return writer
-
-    @property
-    def _several(self) -> bool:
-        return self._plan.cluster.size > 1
-
-    def _add(self, stream: Lines) -> None:
-        self._streams.append(stream)
-        self._watch(stream.source, lambda _: self._pump(stream))
-
-    def _pump(self, stream: Lines) -> None:
-        if not stream.pump():
-            self._selector.unregister(stream.source)
-            self._streams.remove(stream)
-            os.close(stream.source)
-
-    def _exited(self, rank: _Rank, code: int) -> None:
-        rank.exit = code
-        if code != 0:
-            self._fail([rank], _TO_ABORT)
-
-    def _died(self, rank: _Rank) -> None:
-        self._selector.unregister(rank.process)
-        rank.alive = False
-        if rank.exit is not None:
-            if rank.exit != 0:
-                self._stop_within(_TO_END)
-            return
-        processes = {r.process: r for r in self._ranks.values() if r.exit is None}
-        self._fail([processes[p] for p in select.select([*processes], [], [], 0)[0]], _TO_END)
-
-    def _fail(self, ranks: list[_Rank], seconds: float) -> None:
+    def _fail(self, rank: Rank, seconds: float) -> None:
         """The first rank that fails is the reason; the others follow from it."""
-        if not self._failed and self._stopped is None:
-            self._failed = ranks
+        if self._failed is None and self._stopped is None:
+            self._failed = rank
         self._stop_within(seconds)
 
     def _hold(self, source: Any, target: int) -> None:
@@ -229,16 +134,16 @@ class _Job:
         """
         data = os.read(source.fileno(), 1 << 16)
         if not data:
-            self._selector.unregister(source)
+            self._ranks.forget(source)
         self._told = (self._told + data)[-(1 << 16) :]
         if self._plan.hosts:
             write(target, data)
 
     @contextmanager
-    def _started(self, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(self) -> Iterator[subprocess.Popen[bytes]]:
         """``mpiexec``, which is told to stop should the launcher be killed."""
-        name = listener.getsockname().lstrip(b"\0").decode()
-        environment = os.environ | self._plan.environment | {LAUNCHER_VARIABLE: name}
+        told = {LAUNCHER_VARIABLE: self._ranks.name}
+        environment = os.environ | self._plan.environment | told
         libc, launcher = ctypes.CDLL(None), os.getpid()
 
         def bind_to_launcher() -> None:
@@ -252,8 +157,8 @@ class _Job:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
             preexec_fn=bind_to_launcher,  # noqa: PLW1509, the launcher has one thread
         ) as mpiexec:  # fmt: skip
-            self._watch(mpiexec.stdout, lambda source: self._hold(source, 1))
-            self._watch(mpiexec.stderr, lambda source: self._hold(source, 2))
+            self._ranks.watch(mpiexec.stdout, lambda source: self._hold(source, 1))
+            self._ranks.watch(mpiexec.stderr, lambda source: self._hold(source, 2))
             try:
                 yield mpiexec
             except BaseException:
@@ -275,16 +180,15 @@ class _Job:
 
     def _end_ranks(self) -> None:
         """Kill what outlives ``mpiexec``, and hear what ended ranks had still to say."""
-        if self._mpiexec.returncode < 0 and not self._failed:
+        if self._mpiexec.returncode < 0 and self._failed is None:
             name = _signal_text(-self._mpiexec.returncode)
             self._stop(128 - self._mpiexec.returncode, f"ended: mpiexec was killed by {name}")
         deadline = time.monotonic() + _TO_END
-        while time.monotonic() < deadline and any(r.alive for r in self._ranks.values()):
+        while time.monotonic() < deadline and any(r.alive for r in self._ranks.known):
             self._turn()
-        for rank in self._ranks.values():
+        for rank in self._ranks.known:
             if rank.alive:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(rank.process, signal.SIGKILL)
+                rank.kill()
         for _ in range(2):
             self._turn()
 
@@ -295,29 +199,31 @@ class _Job:
             _say(f"the job {reason}" if code != _UNREAD else "")
             return code
         failed = self._first_to_fail()
-        if not failed or (returned == 0 and failed[0].exit is None):
+        if failed is None or (returned == 0 and failed.exit is None):
             self._show()
             if returned:
                 _say(f"mpiexec ended with exit code {returned}")
             return returned
-        code, how = self._end_of(failed[0], returned)
-        names = ", ".join(f"{rank.task} (rank {rank.number})" for rank in failed)
-        _say(f"{names} {how}; the job was stopped")
+        code, how = self._end_of(failed, returned)
+        _say(f"{failed.task} (rank {failed.number}) {how}; the job was stopped")
         return code
 
-    def _first_to_fail(self) -> list[_Rank]:
-        """The reason; where no rank told of it, the one that ``mpiexec`` blames."""
-        if any(rank.exit is not None for rank in self._failed):
+    def _first_to_fail(self) -> Rank | None:
+        """The reason: a rank that told of it, that which ``mpiexec`` blames, or the first to die.
+
+        Of processes MPICH names any that died, and not the first.
+        """
+        if self._failed is not None and self._failed.exit is not None:
             return self._failed
         if found := _NAMED_RANK.search(self._told):
-            task = self._plan.cluster.task_of(int(found[1]))
-            known = [rank for rank in self._ranks.values() if rank.task == task]
-            return known or [_Rank(task, int(found[1]))]
-        if found := _NAMED_PROCESS.search(self._told):
-            return [self._ranks[int(found[1])]] if int(found[1]) in self._ranks else self._failed
+            number = int(found[1])
+            known = [rank for rank in self._ranks.known if rank.number == number]
+            return known[0] if known else Rank(self._plan.cluster.task_of(number), number)
+        if self._failed is None and (found := _NAMED_PROCESS.search(self._told)):
+            return self._ranks.of_process(int(found[1]))
         return self._failed
 
-    def _end_of(self, rank: _Rank, returned: int) -> tuple[int, str]:
+    def _end_of(self, rank: Rank, returned: int) -> tuple[int, str]:
         """The exit code and the words for how a rank ended."""
         found = _NAMED_SIGNAL.search(self._told)
         if rank.exit is not None:
@@ -345,12 +251,3 @@ def _say(text: str) -> None:
     if text:
         with suppress(OSError):
             write(2, f"graphc: {text}\n".encode())
-
-
-@contextmanager
-def _listener() -> Iterator[socket.socket]:
-    """A socket that ranks of this host connect to; its name is in no folder."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind("")  # Linux makes up a name that is free
-        listener.listen(1024)
-        yield listener

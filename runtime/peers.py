@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy.typing as npt
@@ -34,12 +36,12 @@ from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.exchange import as_bytes
-from graphc.runtime.feeds import prepare, sizes_of
 from graphc.runtime.master import Master, Prepared, raised
+from graphc.runtime.memory import kept
 from graphc.runtime.messages import Aborted, Close, Computed, Doing, Failed, Message, Turn
 from graphc.runtime.planning import Planner, Signature
 from graphc.runtime.rows import Rows, divided, joined
-from graphc.runtime.sharded_master import rows_of
+from graphc.runtime.sharded_master import check, rows_of
 from graphc.runtime.sharding import Sharding
 from graphc.runtime.step import Step
 from graphc.runtime.tags import Tags
@@ -70,13 +72,18 @@ class Peer:
     _turn: int = 0
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from the first."""
+    _checked: dict[tuple[int, tuple[int, ...]], bool] = field(default_factory=dict)
+    """The programs and sizes whose steps are proved to end."""
+    _numbers: Iterator[int] = field(default_factory=count)
+    _ready: set[int] = field(default_factory=set)
+    """The programs whose variables are everywhere, by number."""
     _heard: dict[int, deque[Message]] = field(default_factory=dict)
     """What was heard too early, by sender."""
 
-    @property
-    def others(self) -> list[int]:
+    @cached_property
+    def others(self) -> tuple[int, ...]:
         """The other members."""
-        return [rank for rank in self.members if rank != self.rank]
+        return tuple(rank for rank in self.members if rank != self.rank)
 
     def prepare(self, signature: Signature) -> Role:
         """The program of this member; gives a ``Prepared``. Nothing is said to others.
@@ -91,7 +98,7 @@ class Peer:
         )
         part = plan.parts[self.rank]
         own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
-        return Prepared(-1, plan, own, tuple(self.others), signature)
+        return Prepared(next(self._numbers), plan, own, self.others, signature)
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """Steps a to d on a value for each feed; gives what is fetched, this member's rows of it.
@@ -113,10 +120,13 @@ class Peer:
             yield from self._each("to begin")
             raise
         turns = yield from self._agree(mine, prepared)
-        counts = [turns[rank].rows for rank in self.members]
-        divided_ = _rows(counts, sharding, [self._name(rank) for rank in self.members])
-        yield from self._share(prepared)
+        counts = tuple([turns[rank].rows for rank in self.members])
+        divided_ = _rows(counts, sharding)
+        if prepared.number not in self._ready:
+            yield from self._share(prepared)
+            self._ready.add(prepared.number)
         sizes = sharding.sizes([named[name] for name in prepared.plan.symbols], divided_)
+        kept(self._checked, (prepared.number, sizes), lambda key: check(prepared, key))
         step = yield from self._step(prepared.own, sizes, arrays)
         return step.fetched
 
@@ -133,8 +143,7 @@ class Peer:
     ) -> tuple[list[Array], Mapping[str, int], int]:
         """The feeds, the sizes that they tell, and this member's number of rows."""
         plan = prepared.plan
-        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
-        named = sizes_of(plan.checks, plan.feeds, arrays)
+        arrays, named = prepared.feeding.take(values)
         return arrays, named, rows_of(plan.feeds, arrays, plan.axes)
 
     def _agree(self, mine: Turn, prepared: Prepared) -> Role:
@@ -321,7 +330,7 @@ def _whole(sharding: Sharding, arrays: Sequence[Array]) -> int:
     return found
 
 
-def _rows(counts: Sequence[int], sharding: Sharding, names: Sequence[str]) -> Rows:
+def _rows(counts: tuple[int, ...], sharding: Sharding) -> Rows:
     """How the batch of members with so many rows is divided.
 
     Raises:
@@ -332,10 +341,10 @@ def _rows(counts: Sequence[int], sharding: Sharding, names: Sequence[str]) -> Ro
         return rows
     wanted = divided(rows.total, sharding.shards)
     bounds = [wanted.of(block) for block in sharding.blocks]
-    if [last - first for first, last in bounds] != list(counts):
+    if [last - first for first, last in bounds] != [*counts]:
         parts = ", ".join(
             f"{name} rows {first} to {last - 1}" if last > first else f"{name} none"
-            for name, (first, last) in zip(names, bounds, strict=True)
+            for name, (first, last) in zip(sharding.names, bounds, strict=True)
         )
         raise FeedError(
             f"a batch of {rows.total} rows in {sharding.shards} logical shards gives {parts}; "

@@ -32,6 +32,7 @@ from pathlib import Path
 LAUNCHER_VARIABLE = "GRAPHC_LAUNCHER"
 """The environment variable with the name of the launcher's socket."""
 _SECONDS_TO_END = 5.0
+_LONGEST_ANSWER = 1 << 17
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     status = _run(arguments)
     _flush()
     if launcher is not None:
-        _tell(launcher, f"exit {status}")
+        tell(launcher, f"exit {status}")
     if status:
         _end_the_job(status)
     return status
@@ -58,11 +59,17 @@ def _connect() -> socket.socket | None:
     name, rank = os.environ.get(LAUNCHER_VARIABLE), world_rank()
     if not name or rank is None:
         return None
+    connected = connect(name, rank)
+    return connected[0] if connected else None
+
+
+def connect(name: str, rank: int) -> tuple[socket.socket, bytes] | None:
+    """Steps a to c with who listens at ``name``: the connection and the answer, if there is one."""
     launcher = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         launcher.connect("\0" + name)
         launcher.send(f"start {rank}".encode())
-        _, streams, _, _ = socket.recv_fds(launcher, 16, 3)
+        answer, streams, _, _ = socket.recv_fds(launcher, _LONGEST_ANSWER, 3)
         output, errors, lifeline = streams
     except (OSError, ValueError):
         launcher.close()
@@ -70,7 +77,7 @@ def _connect() -> socket.socket | None:
     _replace(1, output)
     _replace(2, errors)
     _die_with(lifeline)
-    return launcher
+    return launcher, answer
 
 
 def _replace(own: int, given: int) -> None:
@@ -131,7 +138,8 @@ def _end_the_job(status: int) -> None:
     timer.start()
 
 
-def _tell(launcher: socket.socket, message: str) -> None:
+def tell(launcher: socket.socket, message: str) -> None:
+    """Send a message of the protocol."""
     try:
         launcher.send(message.encode())
     except OSError:

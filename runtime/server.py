@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import atexit
+from hashlib import sha256
 from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from graphc.compiler import CompileOptions
 from graphc.ir.device import Device
-from graphc.ir.errors import ClusterError
+from graphc.ir.errors import ClusterError, CompileError
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
@@ -36,18 +40,21 @@ _servers: WeakValueDictionary[str, Server] = WeakValueDictionary()
 class Server:
     """The server of one task of ``cluster``, in a process that was started for it.
 
-    Making it is collective: every task of the cluster makes its own. It serves until the process
-    ends; ``join`` waits until no other task wants anything any more.
+    Making it is collective: every task of the cluster makes its own. It serves until ``close``,
+    the end of a ``with`` statement, or the end of the process; ``join`` waits until no other task
+    wants anything any more. ``Server.spawn`` starts the other tasks as well.
 
     Args:
         cluster: the tasks, whose order is that of the MPI ranks.
         job_name, task_index: the task that this is, which must be the one of this process.
         timeout: how many seconds to wait for another task before giving up.
+        communicator: an intracommunicator of mpi4py with one process for each task; by default
+            that of all processes of the job.
 
     Raises:
         GraphcError: a timeline is wanted that cannot be written.
-        ClusterError: the cluster has another number of tasks than there are processes, or this
-            process was started for another task.
+        ClusterError: the cluster has another number of tasks than there are processes, is not
+            that of all tasks, or this process was started for another task.
     """
 
     def __init__(
@@ -56,10 +63,12 @@ class Server:
         job_name: str | None = None,
         task_index: int | None = None,
         timeout: float = PATIENCE,
+        communicator: Any = None,
     ) -> None:
         self.cluster = cluster
         self._timeline = wanted()
-        self.driver = MpiDriver()
+        self.driver = MpiDriver(communicator)
+        _check_same(cluster, self.driver.gather(sha256(cluster.to_json().encode()).digest()))
         _check_size(cluster, self.driver.size)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
@@ -77,7 +86,35 @@ class Server:
         self._serving = self.driver.start(self._worker.serve(others))
         self._left = False
         _servers[self.target] = self
-        atexit.register(self._end)
+        atexit.register(self.close)
+
+    @staticmethod
+    def spawn(
+        cluster: ClusterSpec,
+        job_name: str | None = None,
+        task_index: int | None = None,
+        timeout: float = PATIENCE,
+        mpiexec: str | Path | None = None,
+    ) -> Server:
+        """Start a cluster from a plain Python process or a notebook.
+
+        The process becomes one of the tasks. The others are started on this machine, and serve
+        sessions until the server here is closed. They end with this process, however it ends.
+
+        Args:
+            cluster: the tasks, all on this machine.
+            job_name: the job of the task that this process becomes; by default the chief's.
+            task_index: its number in the job.
+            timeout: how many seconds to wait for another task before giving up.
+            mpiexec: that of the MPI to use, as for ``graphc launch``.
+
+        Raises:
+            ClusterError: a task on another host; a process that ``graphc launch`` or ``mpiexec``
+                started; a cluster that is running already; tasks that do not start.
+        """
+        from graphc.runtime.spawn import spawn
+
+        return spawn(cluster, job_name, task_index, timeout, mpiexec)
 
     @property
     def target(self) -> str:
@@ -95,7 +132,12 @@ class Server:
         self.driver.finish(self._serving)
 
     def new_master(self, options: CompileOptions) -> Master:
-        """The master of a new session in this task."""
+        """The master of a new session in this task.
+
+        Raises:
+            CompileError: the session is to compile for another processor than each task's own.
+        """
+        _check_target(options)
         rank, box = self.driver.rank, next(self._boxes)
         return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
 
@@ -104,7 +146,9 @@ class Server:
 
         Raises:
             ClusterError: this task is none of the workers.
+            CompileError: as ``new_master``.
         """
+        _check_target(options)
         rank, members = self.driver.rank, members_of(self.cluster)
         if rank not in members:
             names = ", ".join(self.cluster.name_of(member) for member in members)
@@ -126,12 +170,26 @@ class Server:
                 if rank != self.driver.rank:
                     yield Tell(rank, WORKER_BOX, Leave())
 
-    def _end(self) -> None:
-        """What the end of the process does: the others need not wait for it."""
-        self.driver.drive(self._leave())
-        self.driver.close()
+    def close(self) -> None:
+        """Serve no more: the other tasks need not wait for this one, and sessions here end."""
+        _servers.pop(self.target, None)
+        atexit.unregister(self.close)
+        if not self.driver.lost:
+            self.driver.drive(self._leave())
+            self.driver.close()
         if self._timeline is not None:
             merge(self._timeline, [str(task) for task in self.cluster.tasks], whole=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def server_at(target: str) -> Server:
@@ -142,12 +200,33 @@ def server_at(target: str) -> Server:
     """
     server = _servers.get(target)
     if server is None:
-        known = ", ".join(sorted(_servers)) or "none: make a gx.train.Server first"
+        known = ", ".join(targets()) or "none: make a gx.train.Server first"
         raise ClusterError(
             f"there is no server {target!r} in this process; there is {known} "
             "(a local session's target is '')"
         )
     return server
+
+
+def targets() -> list[str]:
+    """Those of the servers of this process that are not closed."""
+    return sorted(_servers)
+
+
+def _check_target(options: CompileOptions) -> None:
+    if options.target != "host":
+        raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
+
+
+def _check_same(cluster: ClusterSpec, digests: list[bytes]) -> None:
+    """Refuse, on every task, clusters that differ; given are the digests of all, by rank."""
+    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        ranks = ", ".join(map(str, others))
+        raise ClusterError(
+            f"all tasks have to be given one cluster, but those of ranks {ranks} differ from that "
+            f"of rank 0; here it is {cluster.to_json()}"
+        )
 
 
 def _check_size(cluster: ClusterSpec, processes: int) -> None:

@@ -18,6 +18,7 @@ from graphc.ops.variables import Variable
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.local import LocalPrograms
+from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
 from graphc.runtime.strategy import DataParallel
 
@@ -218,9 +219,18 @@ def _programs(
     Raises:
         ClusterError: there is no such server here.
     """
-    if not target:
+    if not target and strategy is None:
         return LocalPrograms(graph, options)
     from graphc.runtime.remote import ClusterPrograms
+
+    if not target and strategy is not None:
+        from graphc.runtime.alone import alone
+
+        return ClusterPrograms(graph, *alone(strategy, options))
     from graphc.runtime.server import server_at
 
-    return ClusterPrograms(server_at(target), graph, options, strategy)
+    server = server_at(target)
+    master: Conductor = (
+        server.new_master(options) if strategy is None else server.new_meeting(strategy, options)
+    )
+    return ClusterPrograms(graph, server.driver, master)

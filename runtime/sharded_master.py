@@ -21,8 +21,10 @@ from graphc.ir.types import user_shape_text
 from graphc.runtime.broadcast import broadcast_plan
 from graphc.runtime.effects import Role, Work
 from graphc.runtime.master import Master, Prepared
+from graphc.runtime.memory import kept
 from graphc.runtime.planning import Signature
 from graphc.runtime.rows import Rows, divided
+from graphc.runtime.sharded_order import check_shared
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +37,8 @@ class ShardedMaster(Master):
     """The ranks of the tasks that share batches."""
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from here."""
+    _checked: dict[tuple[int, tuple[int, ...]], bool] = field(default_factory=dict)
+    """The programs and sizes whose steps are proved to end."""
 
     def _sizes(
         self, prepared: Prepared, arrays: Sequence[Array], named: Mapping[str, int]
@@ -48,6 +52,7 @@ class ShardedMaster(Master):
             rank: replace(sharding, member=member).sizes(others, rows)
             for member, rank in enumerate(sharding.ranks)
         }
+        kept(self._checked, (prepared.number, sizes[self.rank]), lambda key: check(prepared, key))
         return sizes, rows
 
     def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
@@ -62,6 +67,16 @@ class ShardedMaster(Master):
             copying, _ = yield from self._register(plan)
             yield from self.run(copying, ())
         self._shared.update(new)
+
+
+def check(prepared: Prepared, key: tuple[int, tuple[int, ...]]) -> bool:
+    """Prove that a step of these sizes ends; True.
+
+    Raises:
+        PlanError: it might not.
+    """
+    check_shared(prepared.own, key[1])
+    return True
 
 
 def rows_of(feeds: Sequence[Tensor], arrays: Sequence[Array], axes: Sequence[int | None]) -> int:

@@ -30,7 +30,7 @@ def test_tutorial(tmp_path, monkeypatch):
     assert len(agree("docs/tutorial.md")) > 10
 
 
-@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/passes.md"])
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/collectives.md", "docs/passes.md"])
 def test_shown_forms_are_what_the_code_makes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert agree(name)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
 from graphc.runtime.drivers.control import ControlChannel
 from graphc.runtime.drivers.running import Running
@@ -46,6 +47,8 @@ _SERVICE = 1e-3
 """How often the thread looks while nobody else does."""
 _CLOCKS_AT_START, _CLOCKS_AT_END = 60.0, 2.0
 """For so long ranks answer each other to compare their clocks."""
+_TO_EXPLAIN = 1.0
+"""Seconds after an error of MPI for who watches over the tasks to tell which one died."""
 SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 """Set to 1, every send of data ends only when it was received: tests run so."""
 
@@ -75,7 +78,7 @@ class MpiDriver:
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
-        self.tags = min(MOST_TAGS, 1 + (world.Get_attr(MPI.TAG_UB) or 0))
+        self.tags = min(MOST_TAGS, 1 + (MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) or 0))
         """How many tags of transfers there are."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
@@ -91,6 +94,8 @@ class MpiDriver:
         self._closed = False
         self._recorder: Recorder | None = None
         self._clock: ClockService | None = None
+        self.lost = ""
+        """Why no role can be run any more, if so."""
         threading.Thread(target=self._serve, name="graphc-service", daemon=True).start()
 
     def start(self, role: Role) -> Running:
@@ -109,14 +114,18 @@ class MpiDriver:
         with self._lock:
             quiet = time.perf_counter()
             try:
-                while not running.done:
+                while not running.done and not self.lost:
                     if self._look():
                         quiet = time.perf_counter()
                     else:
                         self._relax(time.perf_counter() - quiet)
+            except self._mpi.Exception as error:
+                self._explain(error)
             finally:
-                running.done = True  # an interrupted wait is not taken up again
+                ended, running.done = running.done, True  # what was interrupted is not taken up
                 self._driven = time.perf_counter()
+        if self.lost and not ended:
+            raise ClusterError(self.lost)
         if running.error is not None:
             raise running.error
         return running.result
@@ -128,21 +137,44 @@ class MpiDriver:
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
+    def gather(self, own: bytes) -> list[bytes]:
+        """What every process gives, by rank, all of one length; collective."""
+        size = len(own)
+        found = bytearray(size * self.size)
+        with self._lock:
+            self._data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
+        return [bytes(found[i : i + size]) for i in range(0, len(found), size)]
+
+    def fail(self, reason: str) -> None:
+        """End all waits, now and from now on, with a ClusterError: some task is gone.
+
+        May be called from any thread, and while another one drives.
+        """
+        self.lost = self.lost or reason
+
     def close(self) -> None:
-        """Let what was told leave, and stop serving; the communicators are freed."""
+        """Let what was told leave, and stop serving; the communicators are freed.
+
+        After ``fail`` they are left alone.
+        """
         with self._lock:
             if self._closed:
                 return
-            while not self._control.has_left():
+            while not self.lost and not self._control.has_left():
                 self._look()
             self._closed = True
-            if self._clock is not None and self._recorder is not None:
-                self._recorder.flush()
-                self._compare_clocks(self._clock, self._recorder, _CLOCKS_AT_END)
-                self._recorder.close()
-                self._clock.close()
-            self._control.close()
-            self._data.Free()
+            if not self.lost:
+                self._end_recording()
+                self._control.close()
+                self._data.Free()
+        self.fail("the server of this process was closed")
+
+    def _end_recording(self) -> None:
+        if self._clock is not None and self._recorder is not None:
+            self._recorder.flush()
+            self._compare_clocks(self._clock, self._recorder, _CLOCKS_AT_END)
+            self._recorder.close()
+            self._clock.close()
 
     @staticmethod
     def _compare_clocks(clock: ClockService, recorder: Recorder, seconds: float) -> None:
@@ -153,7 +185,7 @@ class MpiDriver:
 
     def _serve(self) -> None:
         """Look for progress while nobody else does, until the driver is closed."""
-        while not self._closed:
+        while not self._closed and not self.lost:
             time.sleep(_SERVICE)
             if time.perf_counter() - self._driven < _SERVICE or not self._lock.acquire(False):
                 continue
@@ -163,8 +195,17 @@ class MpiDriver:
                     pass
                 if self._recorder is not None and not self._closed:
                     self._recorder.flush()
+            except self._mpi.Exception as error:
+                self._explain(error)
             finally:
                 self._lock.release()
+
+    def _explain(self, error: Exception) -> None:
+        """Fail after an error of MPI: for the reason that is told soon, or else for the error."""
+        deadline = time.perf_counter() + _TO_EXPLAIN
+        while not self.lost and time.perf_counter() < deadline:
+            time.sleep(_SERVICE)
+        self.fail(f"a task of the cluster cannot be reached: {error}")
 
     def _relax(self, quiet: float) -> None:
         """Wait a little, the longer the longer nothing has come."""

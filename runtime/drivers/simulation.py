@@ -180,8 +180,9 @@ class Simulation:
         self.messages_sent += 1
         if effect.to == running.rank or self._random.random() >= self.network.drop:
             box = effect.to, effect.box
-            arrival = self._arrival((running.rank, effect.to), CONTROL_BYTES)
-            self._at(arrival, self._arrive_at, box, (running.rank, effect.message))
+            message = running.rank, effect.message
+            channel = running.rank, effect.to
+            self._carry(channel, CONTROL_BYTES, self._arrive_at, box, message)
 
     def _arrive_at(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
         if not self._is_cut(message[0], box[0]):
@@ -225,11 +226,11 @@ class Simulation:
         return ticket
 
     def _send(self, ticket: Ticket) -> None:
-        size = memoryview(ticket.memory).nbytes
+        size = self._size(ticket.memory)
         self.bytes_sent += size
         if not self.network.synchronous:
             ticket.memory, ticket.done = bytes(ticket.memory), True
-        self._at(self._arrival(ticket.channel, size), self._arrive, ticket)
+        self._carry(ticket.channel, size, self._arrive, ticket)
 
     def _arrive(self, ticket: Ticket) -> None:
         if self._is_cut(*ticket.channel[:2]):
@@ -243,9 +244,16 @@ class Simulation:
             return
         while arrived and expected:
             sent, received = arrived.popleft(), expected.popleft()
-            memoryview(received.memory).cast("B")[:] = memoryview(sent.memory).cast("B")
+            self._move(sent.memory, received.memory)
             self._end(received)
             self._end(sent)
+
+    def _size(self, memory: Any) -> int:
+        """The bytes of what is transferred."""
+        return memoryview(memory).nbytes
+
+    def _move(self, source: Any, into: Any) -> None:
+        memoryview(into).cast("B")[:] = memoryview(source).cast("B")
 
     def _end(self, ticket: Ticket) -> None:
         ticket.done = True
@@ -322,12 +330,12 @@ class Simulation:
                 self._wake(running, turn, Overdue())
             limits.popleft()
 
-    def _arrival(self, channel: Any, size: int) -> float:
-        """When a message arrives: not before the one that was sent before it."""
+    def _carry(self, channel: Any, size: int, arrive: Callable[..., None], *arguments: Any) -> None:
+        """Let a message arrive: not before the one that was sent before it."""
         travel = self.network.latency + self._random.random() * self.network.jitter
         time = self.now + travel + size / self.network.bandwidth
         self._last[channel] = max(time, self._last.get(channel, 0.0))
-        return self._last[channel]
+        self._at(self._last[channel], arrive, *arguments)
 
     _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {
         Tell: _tell,

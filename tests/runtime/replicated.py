@@ -35,3 +35,15 @@ def in_numpy(images, labels, steps):
         p[np.arange(8), labels] -= 1
         w, b = w - 0.5 * images.T @ p / 8, b - 0.5 * p.mean(0)
     return losses, w
+
+
+def expect_training(output):
+    """What `programs/in_graph.py` prints: two bad batches are refused, the rest is as in NumPy."""
+    lines = output.splitlines()
+    assert lines[:3] == [
+        "refused by /job:worker/task:0",
+        "refused by /job:worker/task:1",
+        "unchanged True",
+    ]
+    wanted, _ = in_numpy(*batch(np.random.default_rng(0)), 40)
+    np.testing.assert_allclose([float(v) for v in lines[3].split()[1:]], wanted, rtol=1e-4)

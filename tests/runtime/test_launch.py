@@ -219,20 +219,3 @@ class TestStopping:
             time.sleep(0.05)
         assert started.process.returncode == 128 + signal.SIGPIPE
         started.expect_nothing_left()
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", range(20))
-def test_starts_and_stops(job, number):
-    """Every other one is killed at a moment of its own."""
-    started = job({"worker": 4}, MARK + "MPI.COMM_WORLD.barrier()\ntime.sleep(number % 2 * 120)"
-                  .replace("number", str(number)))  # fmt: skip
-    if number % 2:
-        ranks = started.await_ranks(4)
-        time.sleep(number / 40)
-        os.kill(ranks[number % 4], signal.SIGKILL)
-    ended = started.end()
-    assert ended.code == (137 if number % 2 else 0), ended.err
-    if number % 2:
-        assert f"worker:{number % 4} (rank {number % 4}) was killed" in ended.err

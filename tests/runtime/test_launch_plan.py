@@ -64,6 +64,7 @@ def test_one_machine(script, mpiexec, machine):
     assert plan.environment["GRAPHC_NUM_THREADS"] == "2"
     assert plan.environment["OMP_NUM_THREADS"] == plan.environment["OPENBLAS_NUM_THREADS"] == "2"
     assert "OMPI_MCA_mpi_yield_when_idle" not in plan.environment
+    assert plan.environment["OMPI_MCA_mtl"] == plan.environment["OMPI_MCA_btl"] == "^ofi"
     assert plan.hosts == frozenset()
 
 
@@ -96,6 +97,7 @@ def test_ranks_follow_the_tasks_from_host_to_host(name, script, mpiexec, machine
         assert "GRAPHC_CLUSTER" in context  # other hosts do not have our environment
     assert "-x A=1" in contexts[0]
     assert plan.hosts == {"h1", "h2"}
+    assert "OMPI_MCA_mtl" not in plan.environment  # between hosts there may be a fabric
     assert plan.environment["GRAPHC_NUM_THREADS"] == str(8 // 3)
 
 

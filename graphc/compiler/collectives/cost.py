@@ -1,8 +1,9 @@
-"""What a reduction takes, in seconds, by a model of four numbers.
+"""What a reduction takes, in seconds, by a model of five numbers.
 
 A transfer of b bytes takes ``latency + message + byte b``: latency passes beside other transfers,
 the other two keep the sender's link busy (Culler et al., "LogP", 1993, with a term for bytes).
-Members are alike, and each has a link of its own in both directions.
+Members are alike, and each has a link of its own in both directions. Where several share one, a
+ring sends over it once in a step; who sends to all does so as often as there are members on it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What moving and combining takes; all are seconds, for one message or for one byte."""
+    """What moving and combining takes; times are seconds, for one message or for one byte."""
 
     latency: float
     message: float
     byte: float
     combine: float
+    sharers: int = 1
+    """How many members share a link."""
 
 
-ONE_HOST = Costs(latency=3e-6, message=1e-5, byte=2e-10, combine=2e-10)
+ONE_HOST = Costs(latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10)
 """Processes that share a machine's memory; a message is mostly the time to begin and to end it."""
 
 
@@ -28,28 +31,43 @@ def ring_seconds(size: int, members: int, costs: Costs, pieces: int = 1) -> floa
     """A ring over ``size`` bytes, each chunk in ``pieces``.
 
     With one piece a step is a transfer and then a combination. With several a step takes as long as
-    what is busiest: the link, the member that combines, or the way of one piece.
+    what is busiest: the link, the member that combines, or the way of one piece. In the last step
+    all pieces have to arrive.
     """
+    if members == 1:
+        return 0.0
     chunk = size / members
     link = pieces * costs.message + chunk * costs.byte
     combination = chunk * costs.combine
     way = costs.latency + costs.message + chunk / pieces * costs.byte
     combining = max(link, combination, way + combination / pieces)
-    return (members - 1) * (combining + max(link, way))
+    last = link + costs.latency
+    return (members - 1) * combining + (members - 2) * max(link, way) + last
 
 
 def direct_seconds(size: int, members: int, costs: Costs) -> float:
-    """All to all, ``size`` bytes each; what comes is combined behind the last of it."""
+    """All to all, ``size`` bytes each; what came is combined and the result copied."""
+    if members == 1:
+        return 0.0
     link = costs.message + size * costs.byte
-    return _round(members, costs, link) + (members - 1) * size * costs.combine
+    combining = members * size * costs.combine
+    return costs.latency + _messages(members, costs.sharers) * link + combining
 
 
 def scattered_seconds(size: int, members: int, costs: Costs) -> float:
-    """Two rounds of all to all, a chunk each; the first is combined."""
+    """Two rounds of all to all, a chunk each; the first is combined as it comes.
+
+    With fewer elements than members there are fewer messages than this counts.
+    """
+    if members == 1:
+        return 0.0
     chunk = size / members
-    link = costs.message + chunk * costs.byte
-    return 2 * _round(members, costs, link) + (members - 1) * chunk * costs.combine
+    sending = _messages(members, costs.sharers) * (costs.message + chunk * costs.byte)
+    combination = chunk * costs.combine
+    last = min(sending / (members - 1), combination)
+    return 2 * costs.latency + max(sending, (members - 1) * combination) + last + sending
 
 
-def _round(members: int, costs: Costs, link: float) -> float:
-    return costs.latency + (members - 1) * link if members > 1 else 0.0
+def _messages(members: int, sharers: int) -> int:
+    """How many messages go over the busiest link when all send to all."""
+    return max(members - 1, sharers * (members - sharers))

@@ -19,7 +19,6 @@ from graphc.compiler.collectives.moves import (
     Receive,
     Send,
     Wait,
-    check_member,
 )
 
 
@@ -33,36 +32,37 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How shares are made and combined.
-
-    ``local[member]`` are pairs of rows (into, source) that a member combines before anything is
-    sent; ``order`` are pairs of shares that an owner combines; they end in share 0.
-    """
+    """How shares are made and combined, as one member needs to know it."""
 
     algorithm: str
+    member: int
     elements: int
     rows: tuple[int, ...]
     """How many rows each member has."""
     shares: tuple[Share, ...]
-    local: tuple[tuple[tuple[int, int], ...], ...]
+    """Of all members."""
+    local: tuple[tuple[int, int], ...]
+    """Pairs of rows (into, source) that the member combines before it sends."""
     order: tuple[tuple[int, int], ...]
+    """Pairs of shares (into, source) that the member combines for its chunk."""
+    result: int
+    """The share that it has combined all others into then."""
 
-    def plan(self, member: int) -> Plan:
-        """The plan of a member.
+    def plan(self) -> Plan:
+        """The plan of the member.
 
         Raises:
             ValueError: no such member, or fewer than no elements.
         """
-        return _Owners(self, member).plan()
+        return _Owners(self).plan()
 
 
 class _Owners:
-    def __init__(self, recipe: Recipe, member: int) -> None:
-        self.members = len(recipe.rows)
-        check_member(member, self.members, recipe.elements)
-        self.recipe, self.member = recipe, member
+    def __init__(self, recipe: Recipe) -> None:
+        self.members, self.member = len(recipe.rows), recipe.member
+        self.recipe = recipe
         self.chunks = Chunks(recipe.elements, self.members)
-        self.first, self.count = self.chunks.first(member), self.chunks.count(member)
+        self.first, self.count = self.chunks.first(self.member), self.chunks.count(self.member)
         self.moves: list[Move] = []
         self.slots: dict[int, int] = {}
         """By share, where the owned chunk of another member's share comes."""
@@ -83,21 +83,26 @@ class _Owners:
         )  # fmt: skip
 
     def _receive_shares(self) -> None:
-        for index, share in enumerate(self.recipe.shares):
+        """Post the receives, in the order in which others send."""
+        shares = enumerate(self.recipe.shares)
+        for index, share in sorted(shares, key=lambda pair: self._distance(pair[1].member)):
             if share.member != self.member and self.count:
                 self.slots[index] = slot = len(self.slots) * self.count
                 number = self.numbers[index, self.member]
                 self.moves.append(Receive(number, share.member, SCRATCH, slot, self.count))
 
     def _send_shares(self) -> list[Wait]:
-        """Make the shares, chunk by chunk, and send each at once; gives what to wait for."""
+        """Make the shares, chunk by chunk, and send each at once; gives what to wait for.
+
+        Owners are sent to in such an order that each gets first what the next member sends it.
+        """
         sent: list[Wait] = []
         for distance in range(1, self.members + 1):
-            owner = (self.member + distance) % self.members
+            owner = (self.member - distance) % self.members
             first, count = self.chunks.first(owner), self.chunks.count(owner)
             if count == 0:
                 continue
-            for into, source in self.recipe.local[self.member]:
+            for into, source in self.recipe.local:
                 self.moves.append(Combine(into, first, source, first, count))
             for index, share in enumerate(self.recipe.shares):
                 if share.member == self.member != owner:
@@ -118,7 +123,7 @@ class _Owners:
                     self.moves.append(Wait(self.numbers[index, self.member]))
             into, source = map(self._where, pair)
             self.moves.append(Combine(*into, *source, self.count))
-        return self._where(0)
+        return self._where(self.recipe.result)
 
     def _gather(self, total: tuple[int, int]) -> None:
         """Send the owned chunk of the result to all, and receive theirs."""
@@ -136,6 +141,9 @@ class _Owners:
             self.moves.append(Send(number, reader, 0, self.first, self.count))
         self.moves += [Wait(self._result(owner, self.member)) for owner in owners]
         self.moves += [Wait(self._result(self.member, reader)) for reader in readers]
+
+    def _distance(self, peer: int) -> int:
+        return (peer - self.member) % self.members
 
     def _where(self, share: int) -> tuple[int, int]:
         """Place and first element of the owned chunk of a share."""

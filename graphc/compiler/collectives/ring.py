@@ -45,6 +45,8 @@ class _Ring:
         self.member, self.members = member, members
         self.chunks = Chunks(elements, members)
         self.pieces = max(1, min(pieces, elements // members))
+        self.spans = [self._cut(chunk) for chunk in range(members)]
+        """By chunk, the first element and the count of each of its pieces."""
         self.steps = 2 * (members - 1)
         self.slot = self.chunks.count(0)
         """Elements of the largest chunk."""
@@ -73,7 +75,7 @@ class _Ring:
             self._receive(step + 1)
         for piece in range(self.pieces):
             chunk = self._chunk(step + 1)
-            first, count = self._piece(chunk, piece)
+            first, count = self.spans[chunk][piece]
             if count:
                 self.moves.append(Wait(self._number(step, chunk, piece)))
                 if self._combines(step):
@@ -88,7 +90,7 @@ class _Ring:
             self._sent(step - self.members + 1)  # then this chunk was sent
         chunk = self._chunk(step + 1)
         for piece in range(self.pieces):
-            first, count = self._piece(chunk, piece)
+            first, count = self.spans[chunk][piece]
             if count:
                 place = (SCRATCH, self._slot(step, piece)) if self._combines(step) else (0, first)
                 number = self._number(step, chunk, piece)
@@ -96,7 +98,7 @@ class _Ring:
 
     def _send(self, step: int, piece: int) -> None:
         chunk = self._chunk(step)
-        first, count = self._piece(chunk, piece)
+        first, count = self.spans[chunk][piece]
         if count:
             number = self._number(step, chunk, piece)
             self.moves.append(Send(number, self._peer(1), 0, first, count))
@@ -116,14 +118,13 @@ class _Ring:
         """What this member sends in ``step``, and receives in the step before."""
         return (self.member - step) % self.members
 
-    def _piece(self, chunk: int, piece: int) -> tuple[int, int]:
-        """The first element of a piece, and how many it has."""
-        parts = Chunks(self.chunks.count(chunk), self.pieces)
-        return self.chunks.first(chunk) + parts.first(piece), parts.count(piece)
+    def _cut(self, chunk: int) -> list[tuple[int, int]]:
+        begin, parts = self.chunks.first(chunk), Chunks(self.chunks.count(chunk), self.pieces)
+        return [(begin + parts.first(n), parts.count(n)) for n in range(self.pieces)]
 
     def _slot(self, step: int, piece: int) -> int:
         """Where in scratch memory a piece comes: steps take turns."""
-        return step % 2 * self.slot + Chunks(self.slot, self.pieces).first(piece)
+        return step % 2 * self.slot + self.spans[0][piece][0]
 
     def _number(self, step: int, chunk: int, piece: int) -> int:
         return (step * self.chunks.filled + chunk) * self.pieces + piece

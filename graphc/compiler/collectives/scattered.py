@@ -1,12 +1,13 @@
 """Direct reduce-scatter and all-gather: as few bytes as the ring, in two rounds.
 
-Everyone sends to everyone, so it suits few members, and sizes between those of the other two. An
-owner combines its chunk in the order of members.
+Everyone sends to everyone, so it suits few members, and sizes between those of the other two. The
+owner of a chunk combines its own elements with those of the next member, and so on around: in the
+order in which they are sent, so that combining overlaps with what is still on its way.
 """
 
 from __future__ import annotations
 
-from graphc.compiler.collectives.moves import Plan
+from graphc.compiler.collectives.moves import Plan, check_member
 from graphc.compiler.collectives.owners import Recipe, Share
 
 
@@ -16,8 +17,8 @@ def scattered(member: int, members: int, elements: int) -> Plan:
     Raises:
         ValueError: no such member, or fewer than no elements.
     """
-    everyone = range(members)
-    shares = tuple(Share(n, 0) for n in everyone)
-    order = tuple((0, n) for n in everyone[1:])
-    rows, local = (1,) * members, ((),) * members
-    return Recipe("scattered", elements, rows, shares, local, order).plan(member)
+    check_member(member, members, elements)
+    shares = tuple(Share(n, 0) for n in range(members))
+    order = tuple((member, (member + n) % members) for n in range(1, members))
+    rows = (1,) * members
+    return Recipe("scattered", member, elements, rows, shares, (), order, member).plan()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from graphc.compiler.collectives.moves import Plan
+from graphc.compiler.collectives.moves import Plan, check_member
 from graphc.compiler.collectives.owners import Recipe, Share
 
 
@@ -25,22 +25,18 @@ def tree(member: int, bounds: Sequence[int], elements: int) -> Plan:
     """
     if len(bounds) < 2 or bounds[0] != 0 or any(a >= b for a, b in pairwise(bounds)):
         raise ValueError(f"bounds {tuple(bounds)} do not give every member shards, from 0 on")
-    return _recipe(tuple(bounds), elements).plan(member)
+    check_member(member, len(bounds) - 1, elements)
+    walk = _Walk(tuple(bounds))
+    rows = tuple(b - a for a, b in pairwise(bounds))
+    local = tuple(walk.local[member])
+    shares, order = tuple(walk.shares), tuple(walk.order)
+    return Recipe("tree", member, elements, rows, shares, local, order, 0).plan()
 
 
 def subtrees(bounds: Sequence[int]) -> tuple[int, ...]:
     """For each member, how many subtrees of its own it cannot combine further."""
-    shares = _recipe(tuple(bounds), 0).shares
+    shares = _Walk(tuple(bounds)).shares
     return tuple(sum(s.member == m for s in shares) for m in range(len(bounds) - 1))
-
-
-def _recipe(bounds: tuple[int, ...], elements: int) -> Recipe:
-    members = len(bounds) - 1
-    walk = _Walk(bounds)
-    walk.visit(0, bounds[-1])
-    rows = tuple(b - a for a, b in pairwise(bounds))
-    local = tuple(tuple(walk.local[m]) for m in range(members))
-    return Recipe("tree", elements, rows, tuple(walk.shares), local, tuple(walk.order))
 
 
 class _Walk:
@@ -52,8 +48,9 @@ class _Walk:
         self.shares: list[Share] = []
         self.local: list[list[tuple[int, int]]] = [[] for _ in bounds[1:]]
         self.order: list[tuple[int, int]] = []
+        self._visit(0, bounds[-1])
 
-    def visit(self, first: int, last: int) -> int:
+    def _visit(self, first: int, last: int) -> int:
         """Combine the shards ``first`` to ``last - 1``; gives the share that has the result.
 
         The depth is logarithmic in the number of shards.
@@ -64,8 +61,8 @@ class _Walk:
             self.shares.append(Share(member, first - self.bounds[member]))
             return len(self.shares) - 1
         middle = (first + last) // 2
-        left = self.visit(first, middle)
-        self.order.append((left, self.visit(middle, last)))
+        left = self._visit(first, middle)
+        self.order.append((left, self._visit(middle, last)))
         return left
 
     def _combine_rows(self, member: int, first: int, last: int) -> None:

@@ -1,5 +1,6 @@
 """One client: variables on a server, half of each batch for each of two workers; one bad batch."""
 
+import os
 import sys
 
 import numpy as np
@@ -7,7 +8,11 @@ import numpy as np
 import graphc as gx
 from tests.runtime.replicated import batch, replicated
 
-server = gx.train.Server(gx.train.ClusterSpec.from_environment(), timeout=30)
+cluster = gx.train.ClusterSpec.from_environment()
+if "--spawn" in sys.argv:
+    server = gx.train.Server.spawn(cluster, timeout=30, mpiexec=os.environ.get("MPIEXEC"))
+else:
+    server = gx.train.Server(cluster, timeout=30)
 if not server.is_chief:
     server.join()
     sys.exit()
