@@ -218,7 +218,9 @@ class Master:
         for rank in others:
             yield Tell(rank, WORKER_BOX, plan.parts[rank].message(self.box, number))
         client = self.rank, self.box
-        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client), about="compile")
+        part = plan.parts[self.rank]
+        compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+        own = self.engine.keep(part, compiled, client)
         answers = yield from self._answers(others, Registered, number, "to register a program")
         missing = set(own.missing).union(*(answer.missing for answer in answers.values()))
         strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}

@@ -2,8 +2,9 @@
 
 It serves any number of sessions. What a session tells it:
 
-    a. Register: the part of a program is compiled and kept; the answer names the variables that
-       have no value yet, and the order of its transfers. What is wrong with it is Refused.
+    a. Register: the part of a program is compiled, beside the steps of others, and kept; the answer
+       names the variables that have no value yet, and the order of its transfers. What is wrong
+       with it is Refused.
     b. Run: a step is begun, beside those of other sessions. When it is computed, it is committed
        and the session is told; where all tasks have to agree first, it is told before.
     c. Commit: all tasks have computed; the variables are written, before anything else is heard,
@@ -90,13 +91,22 @@ class Worker:
 
     def _register(self, sender: int, message: Register) -> Role:
         client = sender, message.session
+        self._programs.setdefault(client, {})
+        yield Spawn(self._load(client, message))
+
+    def _load(self, client: Client, message: Register) -> Role:
+        """Beside the steps of other sessions; the session may be closed meanwhile."""
         answer: Message
         try:
-            loaded = yield Work(lambda: self.engine.load(part_of(message), client), about="compile")
+            part = part_of(message)
+            compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+            if client not in self._programs:
+                return
+            loaded = self.engine.keep(part, compiled, client)
+            self._programs[client][message.program] = loaded
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:
-            self._programs.setdefault(client, {})[message.program] = loaded
             answer = Registered(message.program, loaded.missing, packed(loaded.strands))
         yield Tell(*client, answer)
 

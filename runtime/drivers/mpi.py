@@ -322,11 +322,22 @@ class MpiDriver:
         return False, None
 
     def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
+        if not effect.aside:
+            return False, self._done(effect)
+        given = running, running.turn, effect
+        threading.Thread(target=self._do_aside, args=given, name="graphc-work", daemon=True).start()
+        return True, None
+
+    def _do_aside(self, running: Running, turn: int, effect: Work) -> None:
+        self._ready.append((running, turn, self._done(effect)))
+
+    def _done(self, effect: Work) -> Any:
+        """What work gives, or its error."""
         begin = self._now()
         try:
-            return False, effect.function()
+            return effect.function()
         except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
-            return False, error
+            return error
         finally:
             if self._recorder is not None:
                 self._recorder.work(effect, begin, time.perf_counter())

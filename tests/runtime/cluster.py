@@ -61,7 +61,7 @@ class SimulatedCluster:
         """Begin ``script(session)``, a generator, in task ``rank``."""
         master = Master(
             self.spec, rank, box, self.engines[rank], CompileOptions(), self.patience,
-            self.tags[rank], self.prepared.plan,
+            self.tags[rank], self.prepared.plan, self.prepared.plan,
         )  # fmt: skip
         return self.simulation.spawn(rank, script(SimulatedSession(master)))
 
