@@ -72,6 +72,23 @@ class Post:
 
 
 @dataclass(slots=True)
+class AllReduce:
+    """Begin to combine ``memory``, an array, with that of all ``members``, in place, by MPI itself.
+
+    It gives a ticket to await, and cannot be taken back. The members begin the same reductions on
+    their communicator ``group``, all in one order.
+    """
+
+    group: int
+    members: tuple[int, ...]
+    """Ranks."""
+    memory: Any
+    combiner: str
+    about: str = ""
+    step: int = 0
+
+
+@dataclass(slots=True)
 class Await:
     """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
 
@@ -127,4 +144,6 @@ class Stop:
     handle: Any
 
 
-Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Join | Pause | Stop
+Effect: TypeAlias = (
+    Tell | Hear | Post | AllReduce | Await | Withdraw | Work | Spawn | Join | Pause | Stop
+)

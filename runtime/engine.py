@@ -25,7 +25,8 @@ from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
-from graphc.runtime.planned import Planned, planned
+from graphc.runtime.planned import arrays_of, planned
+from graphc.runtime.reduction import Planned
 from graphc.runtime.rows import Rows
 from graphc.runtime.state import VariableStore, accesses_of
 
@@ -203,7 +204,8 @@ class Loaded:
 
     def _arrays(self, sizes: tuple[int, ...]) -> tuple[Arrays, ...]:
         binding = self.bind(sizes)
-        return tuple(plan.arrays(self.program, binding) for plan in self.reductions(sizes))
+        program = self.program
+        return tuple(arrays_of(program, r, binding) for r in program.reductions)
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""

@@ -82,16 +82,15 @@ def plan(
         raise ClusterError(f"there is no script {str(script)!r}")
     program = find_mpiexec(mpiexec)
     mpi = implementation_of(program)
-    cores = len(os.sched_getaffinity(0))
-    contexts = _contexts(cluster, cores, resolve)
+    contexts = _contexts(cluster, cores := len(os.sched_getaffinity(0)), resolve)
     environment = _environment(cluster, program, mpi, contexts, cores)
     traced = checked(Path(timeline)) if timeline is not None else None
     if traced is not None:
         environment[TIMELINE_VARIABLE] = str(traced)
     command = [str(program), *mpi.options(contexts, cores), *mpi_args]
     command += _ranks(mpi, contexts, _forwarded(contexts, environment), [str(script), *arguments])
-    remote = frozenset(context.host for context in contexts) - {LOCAL}
-    return Plan(cluster, tuple(command), environment, remote, traced)
+    hosts = frozenset(context.host for context in contexts) - {LOCAL}
+    return Plan(cluster, tuple(command), environment, hosts, traced)
 
 
 def _ranks(

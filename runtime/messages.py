@@ -155,6 +155,9 @@ class Close(NamedTuple):
 class Meet(NamedTuple):
     """Worker's session to worker's session: here is one as well, for the same batches."""
 
+    claimed: int
+    """1 if it may use its communicator as far as the sender knows (``groups``), else 0."""
+
 
 class Turn(NamedTuple):
     """Session to session, as all that follow: what is about to be done here.

@@ -324,7 +324,10 @@ class Peer:
         own = self._heard.pop(self.rank, None)
         if own and isinstance(own[0], Failed):
             failed[self.rank] = own[0]
-        yield from step.drain(sent)
+        try:
+            yield from step.drain(sent)
+        except ClusterError as error:
+            raise self._break(str(error)) from None
         self._raise_first(failed)
 
     def _raise_first(self, messages: Mapping[int, Message]) -> None:

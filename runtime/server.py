@@ -18,6 +18,7 @@ from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
+from graphc.runtime.groups import GROUPS, Groups
 from graphc.runtime.master import Master
 from graphc.runtime.meeting import Meeting
 from graphc.runtime.messages import Leave
@@ -70,6 +71,7 @@ class Server:
         self.driver = MpiDriver(communicator)
         _check_same(cluster, self.driver.gather(sha256(cluster.to_json().encode()).digest()))
         _check_size(cluster, self.driver.size)
+        self.driver.make_groups(members_of(cluster), GROUPS)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
         self._timeout = timeout
@@ -77,6 +79,7 @@ class Server:
         self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
         self._meetings = count()
+        self._groups = Groups(GROUPS if len(members_of(cluster)) > 1 else 0)
         self._tags = tags_of_task(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
@@ -158,7 +161,7 @@ class Server:
             )
         parts = Parts(
             self.cluster, rank, self._engine, options, self._timeout, strategy, members,
-            next(self._meetings), self.driver.tags,
+            next(self._meetings), self.driver.tags, self._groups,
         )  # fmt: skip
         return parts.meeting(self._worker, next(self._boxes), self._tags)
 

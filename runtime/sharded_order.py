@@ -6,14 +6,16 @@ whose instructions each member's reductions go on as strands of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, ClassVar
 
-from graphc.compiler.collectives import Move, Receive, Send, Wait
+from graphc.compiler.collectives import AllReduce, Receive, Send, Wait
 from graphc.runtime.checker import check
 from graphc.runtime.engine import Loaded
 from graphc.runtime.order import End, Event, Kind, Order, Strand
-from graphc.runtime.planned import Planned, planned
+from graphc.runtime.planned import planned
+from graphc.runtime.reduction import Planned
 from graphc.runtime.sharding import EVERYONE, WHOLE, Sharding
 
 
@@ -45,37 +47,75 @@ def _order(loaded: Loaded, sharding: Sharding, sizes: Mapping[str, int]) -> Orde
     before, after = _exchange(sharding, sends, receives)
     commit = next(n for n, event in enumerate(main) if event.kind is Kind.COMMIT)
     strands: list[Strand] = [[*before, *main[:commit], *after, *main[commit:]]]
-    for plan in planned(loaded.program, sharding, sizes):
-        strands.append([_event(move, plan) for move in plan.plan.moves if _is_event(move)])
-        _ends(plan, sharding, sends, receives)
+    plans = planned(loaded.program, sharding, sizes)
+    behind = plans[-1].end if plans else sharding.exchanged
+    for place, plan in enumerate(plans):
+        strand = _Strand(plan, sharding, behind + place * len(sharding.ranks) ** 2)
+        strands.append(strand.events)
+        sends |= strand.sends
+        receives |= strand.receives
     return Order(sharding.names[sharding.member], strands, sends, receives)
 
 
-def _is_event(move: Move) -> bool:
-    return isinstance(move, Send | Receive | Wait)
+class _Strand:
+    """What one member does in a reduction.
 
+    A collective of MPI ends when all have begun it: as if each sent word to each other one, in
+    messages whose numbers, from ``words`` on, no other has.
+    """
 
-def _event(move: Move, plan: Planned) -> Event:
-    assert isinstance(move, Send | Receive | Wait), "others wait for nobody"
-    return Event(_KINDS[type(move)], plan.first + move.number)
+    def __init__(self, plan: Planned, sharding: Sharding, words: int) -> None:
+        self._plan, self._sharding, self._words = plan, sharding, words
+        self.events: list[Event] = []
+        self.sends: dict[int, End] = {}
+        self.receives: dict[int, End] = {}
+        self._own: set[int] = set()
+        for move in plan.plan.moves:
+            rule = self._rules.get(type(move))
+            if rule is not None:
+                rule(self, move)
 
+    def _send(self, move: Send) -> None:
+        self.sends[self._begun(Kind.SEND, move.number)] = self._end(move.peer, move.count)
 
-_KINDS: dict[type[Send | Receive | Wait], Kind] = {
-    Send: Kind.SEND,
-    Receive: Kind.POST,
-    Wait: Kind.WAIT,
-}
+    def _receive(self, move: Receive) -> None:
+        self.receives[self._begun(Kind.POST, move.number)] = self._end(move.peer, move.count)
 
+    def _begun(self, kind: Kind, number: int) -> int:
+        self.events.append(Event(kind, self._plan.first + number))
+        return self._plan.first + number
 
-def _ends(
-    plan: Planned, sharding: Sharding, sends: dict[int, End], receives: dict[int, End]
-) -> None:
-    for move in plan.plan.moves:
-        if isinstance(move, Send | Receive):
-            ends = sends if isinstance(move, Send) else receives
-            size = move.count * plan.itemsize
-            rank = sharding.ranks[move.peer]
-            ends[plan.first + move.number] = End(rank, plan.reduction.name, size)
+    def _end(self, peer: int, count: int) -> End:
+        size = count * self._plan.dtype.size
+        return End(self._sharding.ranks[peer], self._plan.label, size)
+
+    def _all_reduce(self, move: AllReduce) -> None:
+        self._own.add(move.number)
+        for peer, sent, received in self._said():
+            self.events += [Event(Kind.SEND, sent), Event(Kind.POST, received)]
+            self.sends[sent] = self.receives[received] = self._end(peer, 0)
+
+    def _said(self) -> list[tuple[int, int, int]]:
+        """For each other member the numbers of the words to it and from it."""
+        own, members = self._sharding.member, len(self._sharding.ranks)
+        return [
+            (peer, self._words + own * members + peer, self._words + peer * members + own)
+            for peer in range(members)
+            if peer != own
+        ]
+
+    def _wait(self, move: Wait) -> None:
+        numbers = [self._plan.first + move.number]
+        if move.number in self._own:
+            numbers = [number for _, *both in self._said() for number in both]
+        self.events += [Event(Kind.WAIT, number) for number in numbers]
+
+    _rules: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
+        Send: _send,
+        Receive: _receive,
+        AllReduce: _all_reduce,
+        Wait: _wait,
+    }
 
 
 def _exchange(

@@ -41,6 +41,8 @@ class Sharding:
     """How reductions are done; the empty string: whatever is fastest."""
     same_bits: bool
     """Partial results are combined in an order that the number of shards alone decides."""
+    group: int
+    """Which communicator of the members MPI's own reductions are made on, or ``NO_GROUP``."""
 
     @property
     def blocks(self) -> tuple[range, ...]:

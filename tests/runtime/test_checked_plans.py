@@ -20,7 +20,7 @@ from tests.runtime.cluster import SimulatedCluster
 from tests.runtime.test_mpi import mpiexec
 from tests.runtime.test_random_placement import CHIEF, cluster_for
 
-WAITED_FOR = r"(did not (come from|be taken by)|waited [0-9.]+ s for) /job:worker/task:\d"
+WAITED_FOR = r"(did not come from|was not taken by|waited [0-9.]+ s for) /job:worker/task:\d"
 
 
 def strands_for(plan):
