@@ -324,6 +324,8 @@ class Peer:
         own = self._heard.pop(self.rank, None)
         if own and isinstance(own[0], Failed):
             failed[self.rank] = own[0]
+        elif not failed:  # it is this member's own, which the others heard of first
+            failed[self.rank] = yield from self._next(self.rank, "to stop")
         try:
             yield from step.drain(sent)
         except ClusterError as error:
