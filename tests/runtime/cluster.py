@@ -112,6 +112,8 @@ class SimulatedSession:
 
     def __init__(self, master):
         self.master = master
+        self.split = ()
+        """Along which axis each of what was fetched last is divided, if workers share a batch."""
         self._found = {}
 
     def run(self, fetches, targets=(), feeds=None):
@@ -120,7 +122,9 @@ class SimulatedSession:
         signature = tensors, tuple(targets), tuple(feeds)
         if signature not in self._found:
             self._found[signature] = yield from self.master.prepare(signature)
-        return (yield from self.master.run(self._found[signature], list(feeds.values())))
+        prepared = self._found[signature]
+        self.split = sharding.fetches if (sharding := prepared.own.part.sharding) else ()
+        return (yield from self.master.run(prepared, list(feeds.values())))
 
     def close(self):
         yield from self.master.close()
