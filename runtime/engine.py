@@ -122,7 +122,7 @@ class Engine:
     def _compile(self, part: Part) -> Compiled:
         executable = executable_of(
             lambda scheduled: compile_part(
-                part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
+                part.graph, self.target, scheduled, apart=bool(part.once), fetched=part.fetched
             ),
             self.target,
         )
@@ -225,7 +225,7 @@ class Loaded:
         return self.store.shared and self.program.storages[transfer.storage].kind == "variable"
 
     def _committed(self) -> list[tuple[int, int]]:
-        """The calls of the commit phase whose variables have no value, as ranges."""
+        """The calls of the commit phase but those that initialise what has a value, as ranges."""
         calls = self.program.calls
         begin, end = self.program.commit, len(calls)
         return [(n, n + 1) for n in range(begin, end) if not self._has_value(calls[n])]
@@ -233,4 +233,4 @@ class Loaded:
     def _has_value(self, call: Call) -> bool:
         storages = self.program.storages
         names = {storages[i].name for i in call.writes if storages[i].kind == "variable"}
-        return bool(names) and names <= self.store.initialized
+        return bool(names) and names <= self.store.initialized & {*self.part.once}

@@ -28,8 +28,8 @@ class Register(NamedTuple):
     numbers: tuple[int, ...]
     peers: tuple[int, ...]
     """For each edge of the graph its number in the step, and the task at its other end."""
-    once: bool
-    """It initialises: variables that have a value keep it."""
+    once: tuple[str, ...]
+    """The variables that it initialises: those that have a value keep it."""
     writers: tuple[int, ...]
     """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: tuple[str, ...]
