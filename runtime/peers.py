@@ -21,10 +21,8 @@ that live end alike, if one dies; if a second one dies just then, they may not.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -34,12 +32,12 @@ from graphc.compiler import CompileOptions
 from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.types import TensorType
 from graphc.runtime.broadcast import broadcast_plan
-from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.circle import Circle
 from graphc.runtime.decisions import State
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.feeds import Feeding
-from graphc.runtime.master import Master, Prepared, raised
+from graphc.runtime.master import Master, Prepared
 from graphc.runtime.messages import (
     Aborted,
     Close,
@@ -47,7 +45,6 @@ from graphc.runtime.messages import (
     Doing,
     Doubt,
     Failed,
-    Meet,
     Message,
     Standing,
     Turn,
@@ -65,24 +62,17 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Peer:
-    """One member's side of a session: in task ``rank``, hearing at ``box``, as all others do.
+    """One member's side of a session; ``circle`` is how it talks to the others.
 
     ``tags`` are counted alike by all; ``home`` initialises the variables of this task.
     """
 
-    cluster: ClusterSpec
-    rank: int
-    box: int
+    circle: Circle
     engine: Engine
     options: CompileOptions
-    seconds: float
     tags: Tags
     planner: Planner
-    members: tuple[int, ...]
     home: Master
-    broken: str = ""
-    """Why no step can be run any more, if so."""
-    _turn: int = 0
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from the first."""
     _checked: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
@@ -90,15 +80,20 @@ class Peer:
     _numbers: Iterator[int] = field(default_factory=count)
     _ready: set[int] = field(default_factory=set)
     """The programs whose variables are everywhere, by number."""
-    _heard: dict[int, deque[Message]] = field(default_factory=dict)
-    """What was heard too early, by sender."""
-    _errors: dict[int, str] = field(default_factory=dict)
-    """What went wrong in members since they last began a step."""
 
-    @cached_property
-    def others(self) -> tuple[int, ...]:
-        """The other members."""
-        return tuple(rank for rank in self.members if rank != self.rank)
+    @property
+    def broken(self) -> str:
+        """Why no step can be run any more, if so."""
+        return self.circle.broken
+
+    @broken.setter
+    def broken(self, reason: str) -> None:
+        self.circle.broken = reason
+
+    @property
+    def _client(self) -> tuple[int, int]:
+        """What the engine knows this session by."""
+        return self.circle.rank, self.circle.box
 
     def prepare(self, signature: Signature) -> Role:
         """The program of this member; gives a ``Prepared``. Nothing is said to others.
@@ -108,13 +103,15 @@ class Peer:
         """
         target = self.engine.target
         plan = yield Work(
-            lambda: self.planner(signature, self.cluster, self.rank, target, self.options),
+            lambda: self.planner(
+                signature, self.circle.cluster, self.circle.rank, target, self.options
+            ),
             about="plan",
         )
-        part = plan.parts[self.rank]
-        own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
+        part = plan.parts[self.circle.rank]
+        own = yield Work(lambda: self.engine.load(part, self._client), about="compile")
         feeding = Feeding(plan.feeds, ())  # rules are for the sizes of the whole batch
-        return Prepared(next(self._numbers), plan, own, self.others, feeding, signature)
+        return Prepared(next(self._numbers), plan, own, self.circle.others, feeding, signature)
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """Steps a to d on a value for each feed; gives what is fetched, this member's rows of it.
@@ -123,22 +120,22 @@ class Peer:
             FeedError, DataError: as ``Session.run``, on all members; no variable was changed.
             ClusterError: members that take different steps, or one that does not answer.
         """
-        if self.broken:
-            raise ClusterError(f"the session is broken: {self.broken}; make a new one")
-        self._turn += 1
+        if self.circle.broken:
+            raise ClusterError(f"the session is broken: {self.circle.broken}; make a new one")
+        self.circle.turn += 1
         try:
             arrays, named, rows = self._fed(prepared, values)
             sharding = prepared.own.part.sharding
             assert sharding is not None, "a member's part is sharded"
             others = tuple(named[name] for name in prepared.plan.symbols)
             whole = whole_digest(sharding, arrays)
-            mine = Turn(self._turn, prepared.plan.digest, whole, rows, others)
+            mine = Turn(self.circle.turn, prepared.plan.digest, whole, rows, others)
         except GraphcError as error:
-            yield from self._say(failure(self._turn, error))
-            yield from self._each("to begin")
+            yield from self.circle.say(failure(self.circle.turn, error))
+            yield from self.circle.each("to begin")
             raise
         turns = yield from self._agree(mine, prepared)
-        counts = tuple([turns[rank].rows for rank in self.members])
+        counts = tuple([turns[rank].rows for rank in self.circle.members])
         divided_ = rows_together(counts, sharding)
         if prepared.number not in self._ready:
             yield from self._share(prepared)
@@ -153,17 +150,7 @@ class Peer:
 
     def close(self) -> Role:
         """Tell the others that no step will be taken here any more."""
-        yield from self._say(Close(self.box))
-
-    def hear(self, sender: int, message: Message) -> None:
-        """Keep what a member said until it is its turn."""
-        if isinstance(message, Meet | Standing):
-            return  # who met it asked again, or has another answer already
-        if isinstance(message, Failed):
-            self._errors[sender] = message.text
-        elif isinstance(message, Turn):
-            self._errors.pop(sender, None)
-        self._heard.setdefault(sender, deque()).append(message)
+        yield from self.circle.say(Close(self.circle.box))
 
     def _fed(
         self, prepared: Prepared, values: Sequence[Any]
@@ -175,10 +162,10 @@ class Peer:
 
     def _agree(self, mine: Turn, prepared: Prepared) -> Role:
         """Step a; gives each member's Turn."""
-        yield from self._say(mine)
-        turns = yield from self._each("to take a step")
-        turns[self.rank] = mine
-        self._raise_first(turns)
+        yield from self.circle.say(mine)
+        turns = yield from self.circle.each("to take a step")
+        turns[self.circle.rank] = mine
+        self.circle.raise_first(turns)
         if len({turn.program for turn in turns.values()}) > 1:
             yield from self._differ(prepared)
         if len({turn.whole for turn in turns.values()}) > 1:
@@ -189,7 +176,10 @@ class Peer:
                 "which is not divided over them"
             )
         if len({turn.sizes for turn in turns.values()}) > 1:
-            lines = [f"  {self._name(rank)}: {[*turns[rank].sizes]}" for rank in self.members]
+            lines = [
+                f"  {self.circle.name(rank)}: {[*turns[rank].sizes]}"
+                for rank in self.circle.members
+            ]
             raise ClusterError(
                 "workers that share a batch are fed arrays that differ in more than their rows, in "
                 f"the sizes {', '.join(prepared.plan.symbols)}:\n" + "\n".join(lines)
@@ -198,11 +188,11 @@ class Peer:
 
     def _differ(self, prepared: Prepared) -> Role:
         """Members are about to do different things."""
-        mine = Doing(self._turn, described(prepared))
-        yield from self._say(mine)
-        found = yield from self._each("to say what it does")
-        found[self.rank] = mine
-        lines = [f"  {self._name(rank)}: {found[rank].text}" for rank in self.members]
+        mine = Doing(self.circle.turn, described(prepared))
+        yield from self.circle.say(mine)
+        found = yield from self.circle.each("to say what it does")
+        found[self.circle.rank] = mine
+        lines = [f"  {self.circle.name(rank)}: {found[rank].text}" for rank in self.circle.members]
         raise ClusterError(
             "workers that share a batch are to take one step together, but they differ:\n"
             + "\n".join(lines)
@@ -215,31 +205,33 @@ class Peer:
         new = {name: type_ for name, type_ in types.items() if name not in self._shared}
         if not new:
             return
-        first = self.members[0]
-        if self.rank == first:
+        first = self.circle.members[0]
+        if self.circle.rank == first:
             yield from self._initialize(prepared)
         else:
-            self._raise_first({first: (yield from self._next(first, "to initialise"))})
-        if self.others:
+            self.circle.raise_first(
+                {first: (yield from self.circle.next_of(first, "to initialise"))}
+            )
+        if self.circle.others:
             yield from self._broadcast(new, first)
         self._shared.update(new)
 
     def _initialize(self, prepared: Prepared) -> Role:
         """Give the variables of this task, the first member's, the values they start with."""
-        answer: Message = Computed(self._turn)
+        answer: Message = Computed(self.circle.turn)
         try:
             yield from self.home.initialize(prepared.signature, prepared, prepared.own.missing)
         except GraphcError as error:
-            yield from self._say(failure(self._turn, error))
+            yield from self.circle.say(failure(self.circle.turn, error))
             raise
-        yield from self._say(answer)
+        yield from self.circle.say(answer)
 
     def _broadcast(self, variables: Mapping[str, TensorType], first: int) -> Role:
-        others = [rank for rank in self.members if rank != first]
-        plan = yield Work(lambda: broadcast_plan(variables, self.cluster, first, others))
-        part = replace(plan.parts[self.rank], writers=())
-        own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
-        self._turn += 1
+        others = [rank for rank in self.circle.members if rank != first]
+        plan = yield Work(lambda: broadcast_plan(variables, self.circle.cluster, first, others))
+        part = replace(plan.parts[self.circle.rank], writers=())
+        own = yield Work(lambda: self.engine.load(part, self._client), about="compile")
+        self.circle.turn += 1
         yield from self._step(own, (), (), plan.edges)
 
     def _step(
@@ -247,7 +239,7 @@ class Peer:
     ) -> Role:
         """Steps c and d; gives the step."""
         tag = self.tags.take(edges + own.numbers(sizes))
-        step = Step(own, self._turn, tag, sizes, self.seconds)
+        step = Step(own, self.circle.turn, tag, sizes, self.circle.seconds)
         handle = yield Spawn(self._compute(step, arrays))
         outcomes: dict[int, Message] = {}
         try:
@@ -257,9 +249,9 @@ class Peer:
                 yield Stop(handle)
                 yield from step.stop()
                 raise
-            outcomes = dict.fromkeys(self.members, Computed(step.number))
+            outcomes = dict.fromkeys(self.circle.members, Computed(step.number))
         if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
-            self.engine.decisions.commit(self.box, step.number)
+            self.engine.decisions.commit(self.circle.box, step.number)
             yield from step.commit()
             return step
         yield Stop(handle)
@@ -272,28 +264,31 @@ class Peer:
         Raises:
             ClusterError: as ``_any``; or another member was told that this one has not committed.
         """
-        while len(outcomes) < len(self.members):
-            sender = yield from self._any(set(self.members) - outcomes.keys(), "to compute")
-            outcomes[sender] = self._heard[sender].popleft()
+        while len(outcomes) < len(self.circle.members):
+            sender = yield from self.circle.whoever(
+                set(self.circle.members) - outcomes.keys(), "to compute"
+            )
+            outcomes[sender] = self.circle.take(sender)
             if not isinstance(outcomes[sender], Computed):
                 return
-        if self.engine.decisions.is_given_up(self.box, self._turn):
-            raise self._break("another worker has given the step up")
+        if self.engine.decisions.is_given_up(self.circle.box, self.circle.turn):
+            raise self.circle.break_off("another worker has given the step up")
 
     def _has_committed(self) -> Role:
         """Whether another member has committed the step that is under way; else none will."""
-        self.engine.decisions.give_up(self.box, self._turn)
-        for rank in self.others:
-            yield Tell(rank, WORKER_BOX, Doubt(self.box, self._turn))
-        waiting = set(self.others)
+        circle, turn = self.circle, self.circle.turn
+        self.engine.decisions.give_up(circle.box, turn)
+        for rank in circle.others:
+            yield Tell(rank, WORKER_BOX, Doubt(circle.box, turn))
+        waiting = set(circle.others)
         while waiting:
             try:
-                sender, message = yield Hear(self.box, self.seconds, "Standing", self._turn)
+                sender, message = yield Hear(circle.box, circle.seconds, "Standing", turn)
             except Overdue:
                 return False
             if not isinstance(message, Standing):
-                self._keep(sender, message)
-            elif message.step == self._turn:
+                circle.keep(sender, message)
+            elif message.step == turn:
                 if message.state == State.COMMITTED:
                     return True
                 waiting.discard(sender)
@@ -305,91 +300,29 @@ class Peer:
             yield from step.compute(arrays)
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = failure(step.number, error)
-        yield from self._say(answer)
-        yield Tell(self.rank, self.box, answer)
+        yield from self.circle.say(answer)
+        yield Tell(self.circle.rank, self.circle.box, answer)
 
     def _undo(self, step: Step, outcomes: dict[int, Message]) -> Role:
         """Step d; raises the error of the first member that has one."""
         mine = Aborted(step.number, step.sent)
-        yield from self._say(mine)
+        yield from self.circle.say(mine)
         failed = {rank: m for rank, m in outcomes.items() if isinstance(m, Failed)}
         sent = set(mine.sent)
-        for rank in self.others:
+        for rank in self.circle.others:
             message = outcomes.get(rank)
             while not isinstance(message, Aborted):
-                message = yield from self._next(rank, "to stop")
+                message = yield from self.circle.next_of(rank, "to stop")
                 if isinstance(message, Failed):
                     failed[rank] = message
             sent.update(message.sent)
-        own = self._heard.pop(self.rank, None)
-        if own and isinstance(own[0], Failed):
-            failed[self.rank] = own[0]
+        rank, own = self.circle.rank, self.circle.own_failure()
+        if own is not None:
+            failed[rank] = own
         elif not failed:  # it is this member's own, which the others heard of first
-            failed[self.rank] = yield from self._next(self.rank, "to stop")
+            failed[rank] = yield from self.circle.next_of(rank, "to stop")
         try:
             yield from step.drain(sent)
         except ClusterError as error:
-            raise self._break(str(error)) from None
-        self._raise_first(failed)
-
-    def _raise_first(self, messages: Mapping[int, Message]) -> None:
-        """Raise the error of the first member that tells of one."""
-        for rank in self.members:
-            message = messages.get(rank)
-            if isinstance(message, Failed):
-                raise raised(message.kind, f"{message.text}\n  {self._name(rank)}")
-
-    def _say(self, message: Message) -> Role:
-        for rank in self.others:
-            yield Tell(rank, self.box, message)
-
-    def _each(self, purpose: str) -> Role:
-        """The next message of each other member."""
-        found: dict[int, Message] = {}
-        for rank in self.others:
-            found[rank] = yield from self._next(rank, purpose)
-        return found
-
-    def _next(self, rank: int, purpose: str) -> Role:
-        """The next message of one member."""
-        yield from self._any({rank}, purpose)
-        return self._heard[rank].popleft()
-
-    def _any(self, ranks: set[int], purpose: str) -> Role:
-        """Which of ``ranks`` has said something that was not taken up yet.
-
-        Raises:
-            ClusterError: none says anything in time, or one has closed its session.
-        """
-        message: Any
-        while True:
-            for rank in sorted(ranks):
-                if self._heard.get(rank):
-                    if isinstance(self._heard[rank][0], Close):
-                        why = self._errors.get(rank)
-                        after = f", after an error there:\n{why}" if why else ""
-                        raise self._break(f"{self._name(rank)} has closed its session{after}")
-                    return rank
-            try:
-                sender, message = yield Hear(self.box, self.seconds, purpose, self._turn)
-            except Overdue:
-                names = ", ".join(self._name(rank) for rank in sorted(ranks))
-                waited = f"{self._name(self.rank)} waited {self.seconds:g} s"
-                error = self._break(f"{waited} for {names} {purpose}")
-                yield from self._say(failure(self._turn, error))
-                yield from self.close()
-                raise error from None
-            self._keep(sender, message)
-
-    def _keep(self, sender: int, message: Any) -> None:
-        """Hear a message, but for one of an own step that was stopped."""
-        if sender != self.rank or message.step == self._turn:
-            self.hear(sender, message)
-
-    def _break(self, reason: str) -> ClusterError:
-        """No step can be run any more; gives the error to raise."""
-        self.broken = reason
-        return ClusterError(reason)
-
-    def _name(self, rank: int) -> str:
-        return self.cluster.name_of(rank)
+            raise self.circle.break_off(str(error)) from None
+        self.circle.raise_first(failed)

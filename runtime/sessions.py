@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphc.compiler import CompileOptions
+from graphc.runtime.circle import Circle
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.engine import Engine
 from graphc.runtime.groups import Groups
@@ -59,11 +60,10 @@ class Parts:
 
     def _peer(self, box: int, tags: Tags, group: int, early: Sequence[tuple[int, Message]]) -> Peer:
         home = Master(self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags)
-        peer = Peer(
-            self.cluster, self.rank, MEETING_BOX + self.number, self.engine, self.options,
-            self.seconds, tags_of_peers(self.number, self.limit),
-            ShardedPlanner(self.strategy, self.members, EVERYONE, group), self.members, home,
-        )  # fmt: skip
+        planner = ShardedPlanner(self.strategy, self.members, EVERYONE, group)
+        where = MEETING_BOX + self.number
+        circle = Circle(self.cluster, self.rank, where, self.members, self.seconds)
         for sender, message in early:
-            peer.hear(sender, message)
-        return peer
+            circle.hear(sender, message)
+        tags_ = tags_of_peers(self.number, self.limit)
+        return Peer(circle, self.engine, self.options, tags_, planner, home)
