@@ -84,6 +84,8 @@ class Peer:
     """The variables that all members have from the first."""
     _heard: dict[int, deque[Message]] = field(default_factory=dict)
     """What was heard too early, by sender."""
+    _answer: Message | None = None
+    """What came of the step that is under way in this task, once it has ended."""
     _errors: dict[int, str] = field(default_factory=dict)
     """What went wrong in members since they last began a step."""
 
@@ -235,6 +237,7 @@ class Peer:
         """Steps c and d; gives the step."""
         tag = self.tags.take(edges + own.numbers(sizes))
         step = Step(own, self._turn, tag, sizes, self.seconds)
+        self._answer = None
         handle = yield Spawn(self._compute(step, arrays))
         outcomes: dict[int, Message] = {}
         try:
@@ -292,6 +295,7 @@ class Peer:
             yield from step.compute(arrays)
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = failure(step.number, error)
+        self._answer = answer
         yield from self._say(answer)
         yield Tell(self.rank, self.box, answer)
 
@@ -308,9 +312,9 @@ class Peer:
                 if isinstance(message, Failed):
                     failed[rank] = message
             sent.update(message.sent)
-        own = self._heard.pop(self.rank, None)
-        if own and isinstance(own[0], Failed):
-            failed[self.rank] = own[0]
+        self._heard.pop(self.rank, None)
+        if isinstance(self._answer, Failed):
+            failed[self.rank] = self._answer
         yield from step.drain(sent)
         self._raise_first(failed)
 
