@@ -86,6 +86,10 @@ class Peer:
     """What was heard too early, by sender."""
     _answer: Message | None = None
     """What came of the step that is under way in this task, once it has ended."""
+    _committed: int = 0
+    """The last step that was committed here."""
+    _standing: dict[int, int] = field(default_factory=dict)
+    """The last step that a member is known to have committed."""
     _errors: dict[int, str] = field(default_factory=dict)
     """What went wrong in members since they last began a step."""
 
@@ -140,13 +144,19 @@ class Peer:
         return step.fetched
 
     def close(self) -> Role:
-        """Tell the others that no step will be taken here any more."""
+        """Tell the others that no step will be taken here any more, and which was the last."""
+        if self._committed:
+            yield from self._say(Standing(self.rank, self.box, self._committed, State.COMMITTED))
         yield from self._say(Close(self.box))
 
     def hear(self, sender: int, message: Message) -> None:
         """Keep what a member said until it is its turn."""
-        if isinstance(message, Meet | Standing):
-            return  # who met it asked again, or has another answer already
+        if isinstance(message, Meet):
+            return  # it asked again
+        if isinstance(message, Standing):
+            if message.state == State.COMMITTED:
+                self._standing[sender] = message.step
+            return
         if isinstance(message, Failed):
             self._errors[sender] = message.text
         elif isinstance(message, Turn):
@@ -250,6 +260,7 @@ class Peer:
             outcomes = dict.fromkeys(self.members, Computed(step.number))
         if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
             self.engine.decisions.commit(self.box, step.number)
+            self._committed = step.number
             yield from step.commit()
             return step
         yield Stop(handle)
@@ -276,18 +287,15 @@ class Peer:
         for rank in self.others:
             yield Tell(rank, WORKER_BOX, Doubt(self.box, self._turn))
         waiting = set(self.others)
-        while waiting:
+        while waiting and max(self._standing.values(), default=0) < self._turn:
             try:
                 sender, message = yield Hear(self.box, self.seconds, "Standing", self._turn)
             except Overdue:
-                return False
-            if not isinstance(message, Standing):
-                self._keep(sender, message)
-            elif message.step == self._turn:
-                if message.state == State.COMMITTED:
-                    return True
+                break
+            self._keep(sender, message)
+            if isinstance(message, Standing) and message.step == self._turn:
                 waiting.discard(sender)
-        return False
+        return max(self._standing.values(), default=0) >= self._turn
 
     def _compute(self, step: Step, arrays: Sequence[Array]) -> Role:
         answer: Message = Computed(step.number)
@@ -332,8 +340,9 @@ class Peer:
     def _each(self, purpose: str) -> Role:
         """The next message of each other member."""
         found: dict[int, Message] = {}
-        for rank in self.others:
-            found[rank] = yield from self._next(rank, purpose)
+        while waiting := set(self.others) - found.keys():
+            sender = yield from self._any(waiting, purpose)
+            found[sender] = self._heard[sender].popleft()
         return found
 
     def _next(self, rank: int, purpose: str) -> Role:
