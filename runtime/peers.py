@@ -218,7 +218,9 @@ class Peer:
         if self.rank == first:
             yield from self._initialize(prepared)
         else:
-            self._raise_first({first: (yield from self._next(first, "to initialise"))})
+            # who may itself wait for others before that
+            message = yield from self._next(first, "to initialise", 2 * self.seconds)
+            self._raise_first({first: message})
         if self.others:
             yield from self._broadcast(new, first)
         self._shared.update(new)
@@ -240,6 +242,7 @@ class Peer:
         own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
         self._turn += 1
         yield from self._step(own, (), (), plan.edges)
+        self._turn += 1
 
     def _step(
         self, own: Loaded, sizes: Sequence[int], arrays: Sequence[Array], edges: int = 0
@@ -345,18 +348,21 @@ class Peer:
             found[sender] = self._heard[sender].popleft()
         return found
 
-    def _next(self, rank: int, purpose: str) -> Role:
+    def _next(self, rank: int, purpose: str, seconds: float | None = None) -> Role:
         """The next message of one member."""
-        yield from self._any({rank}, purpose)
+        yield from self._any({rank}, purpose, seconds)
         return self._heard[rank].popleft()
 
-    def _any(self, ranks: set[int], purpose: str) -> Role:
+    def _any(self, ranks: set[int], purpose: str, seconds: float | None = None) -> Role:
         """Which of ``ranks`` has said something that was not taken up yet.
+
+        It is waited for as long as for a task, or ``seconds``.
 
         Raises:
             ClusterError: none says anything in time, or one has closed its session.
         """
         message: Any
+        limit = self.seconds if seconds is None else seconds
         while True:
             for rank in sorted(ranks):
                 if self._heard.get(rank):
@@ -366,10 +372,11 @@ class Peer:
                         raise self._break(f"{self._name(rank)} has closed its session{after}")
                     return rank
             try:
-                sender, message = yield Hear(self.box, self.seconds, purpose, self._turn)
+                sender, message = yield Hear(self.box, limit, purpose, self._turn)
             except Overdue:
-                names = ", ".join(self._name(rank) for rank in sorted(ranks))
-                waited = f"{self._name(self.rank)} waited {self.seconds:g} s"
+                missing = sorted(ranks - {self.rank}) or [self.rank]
+                names = ", ".join(self._name(rank) for rank in missing)
+                waited = f"{self._name(self.rank)} waited {limit:g} s"
                 error = self._break(f"{waited} for {names} {purpose}")
                 yield from self._say(failure(self._turn, error))
                 yield from self.close()
