@@ -14,6 +14,7 @@ from typing import Any
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.decisions import State
 from graphc.runtime.effects import Hear, Overdue, Role, Tell
 from graphc.runtime.master import raised
 from graphc.runtime.messages import Close, Failed, Meet, Message, Standing, Turn
@@ -36,10 +37,14 @@ class Circle:
     """The step that is taken, or was taken last."""
     broken: str = ""
     """Why no step can be taken any more, if so."""
+    committed: int = 0
+    """The last step that was committed here."""
     _heard: dict[int, deque[Message]] = field(default_factory=dict)
     """What was heard too early, by sender."""
     _errors: dict[int, str] = field(default_factory=dict)
     """What went wrong in members since they last began a step."""
+    _committed: dict[int, int] = field(default_factory=dict)
+    """The last step that a member is known to have committed."""
 
     @cached_property
     def others(self) -> tuple[int, ...]:
@@ -48,8 +53,12 @@ class Circle:
 
     def hear(self, sender: int, message: Message) -> None:
         """Keep what a member said until it is its turn."""
-        if isinstance(message, Meet | Standing):
-            return  # who met it asked again, or has another answer already
+        if isinstance(message, Meet):
+            return  # it asked again
+        if isinstance(message, Standing):
+            if message.state == State.COMMITTED:
+                self._committed[sender] = message.step
+            return
         if isinstance(message, Failed):
             self._errors[sender] = message.text
         elif isinstance(message, Turn):
@@ -68,25 +77,35 @@ class Circle:
         for rank in self.others:
             yield Tell(rank, self.box, message)
 
+    def leave(self) -> Role:
+        """Tell all others that this member takes no step any more, and which was the last."""
+        if self.committed:
+            yield from self.say(Standing(self.rank, self.box, self.committed, State.COMMITTED))
+        yield from self.say(Close(self.box))
+
     def each(self, purpose: str) -> Role:
         """The next message of each other member."""
         found: dict[int, Message] = {}
-        for rank in self.others:
-            found[rank] = yield from self.next_of(rank, purpose)
+        while waiting := set(self.others) - found.keys():
+            sender = yield from self.whoever(waiting, purpose)
+            found[sender] = self.take(sender)
         return found
 
-    def next_of(self, rank: int, purpose: str) -> Role:
+    def next_of(self, rank: int, purpose: str, seconds: float | None = None) -> Role:
         """The next message of one member."""
-        yield from self.whoever({rank}, purpose)
+        yield from self.whoever({rank}, purpose, seconds)
         return self.take(rank)
 
-    def whoever(self, ranks: set[int], purpose: str) -> Role:
+    def whoever(self, ranks: set[int], purpose: str, seconds: float | None = None) -> Role:
         """Which of ``ranks`` has said something that was not taken up yet.
+
+        It is waited for as long as for a task, or ``seconds``.
 
         Raises:
             ClusterError: none says anything in time, or one has closed its session.
         """
         message: Any
+        limit = self.seconds if seconds is None else seconds
         while True:
             for rank in sorted(ranks):
                 if self._heard.get(rank):
@@ -96,13 +115,14 @@ class Circle:
                         raise self.break_off(f"{self.name(rank)} has closed its session{after}")
                     return rank
             try:
-                sender, message = yield Hear(self.box, self.seconds, purpose, self.turn)
+                sender, message = yield Hear(self.box, limit, purpose, self.turn)
             except Overdue:
-                names = ", ".join(self.name(rank) for rank in sorted(ranks))
-                waited = f"{self.name(self.rank)} waited {self.seconds:g} s"
+                missing = sorted(ranks - {self.rank}) or [self.rank]
+                names = ", ".join(self.name(rank) for rank in missing)
+                waited = f"{self.name(self.rank)} waited {limit:g} s"
                 error = self.break_off(f"{waited} for {names} {purpose}")
                 yield from self.say(failure(self.turn, error))
-                yield from self.say(Close(self.box))
+                yield from self.leave()
                 raise error from None
             self.keep(sender, message)
 
@@ -110,10 +130,14 @@ class Circle:
         """What ``whoever`` said."""
         return self._heard[rank].popleft()
 
-    def own_failure(self) -> Failed | None:
-        """What this member told itself last and did not take up, if it failed."""
-        own = self._heard.pop(self.rank, None)
-        return own[0] if own and isinstance(own[0], Failed) else None
+    def forget_own(self) -> None:
+        """What this member told itself is not taken up any more."""
+        self._heard.pop(self.rank, None)
+
+    @property
+    def last_committed(self) -> int:
+        """The last step that another member is known to have committed."""
+        return max(self._committed.values(), default=0)
 
     def keep(self, sender: int, message: Any) -> None:
         """Hear a message, but for one of an own step that was stopped."""

@@ -33,14 +33,12 @@ from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.types import TensorType
 from graphc.runtime.broadcast import broadcast_plan
 from graphc.runtime.circle import Circle
-from graphc.runtime.decisions import State
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.feeds import Feeding
 from graphc.runtime.master import Master, Prepared
 from graphc.runtime.messages import (
     Aborted,
-    Close,
     Computed,
     Doing,
     Doubt,
@@ -80,6 +78,8 @@ class Peer:
     _numbers: Iterator[int] = field(default_factory=count)
     _ready: set[int] = field(default_factory=set)
     """The programs whose variables are everywhere, by number."""
+    _answer: Message | None = None
+    """What came of the step that is under way in this task, once it has ended."""
 
     @property
     def broken(self) -> str:
@@ -150,7 +150,7 @@ class Peer:
 
     def close(self) -> Role:
         """Tell the others that no step will be taken here any more."""
-        yield from self.circle.say(Close(self.circle.box))
+        yield from self.circle.leave()
 
     def _fed(
         self, prepared: Prepared, values: Sequence[Any]
@@ -209,9 +209,10 @@ class Peer:
         if self.circle.rank == first:
             yield from self._initialize(prepared)
         else:
-            self.circle.raise_first(
-                {first: (yield from self.circle.next_of(first, "to initialise"))}
-            )
+            # who may itself wait for others before that
+            limit = 2 * self.circle.seconds
+            message = yield from self.circle.next_of(first, "to initialise", limit)
+            self.circle.raise_first({first: message})
         if self.circle.others:
             yield from self._broadcast(new, first)
         self._shared.update(new)
@@ -233,6 +234,7 @@ class Peer:
         own = yield Work(lambda: self.engine.load(part, self._client), about="compile")
         self.circle.turn += 1
         yield from self._step(own, (), (), plan.edges)
+        self.circle.turn += 1
 
     def _step(
         self, own: Loaded, sizes: Sequence[int], arrays: Sequence[Array], edges: int = 0
@@ -240,6 +242,7 @@ class Peer:
         """Steps c and d; gives the step."""
         tag = self.tags.take(edges + own.numbers(sizes))
         step = Step(own, self.circle.turn, tag, sizes, self.circle.seconds)
+        self._answer = None
         handle = yield Spawn(self._compute(step, arrays))
         outcomes: dict[int, Message] = {}
         try:
@@ -252,6 +255,7 @@ class Peer:
             outcomes = dict.fromkeys(self.circle.members, Computed(step.number))
         if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
             self.engine.decisions.commit(self.circle.box, step.number)
+            self.circle.committed = step.number
             yield from step.commit()
             return step
         yield Stop(handle)
@@ -281,18 +285,15 @@ class Peer:
         for rank in circle.others:
             yield Tell(rank, WORKER_BOX, Doubt(circle.box, turn))
         waiting = set(circle.others)
-        while waiting:
+        while waiting and circle.last_committed < turn:
             try:
                 sender, message = yield Hear(circle.box, circle.seconds, "Standing", turn)
             except Overdue:
-                return False
-            if not isinstance(message, Standing):
-                circle.keep(sender, message)
-            elif message.step == turn:
-                if message.state == State.COMMITTED:
-                    return True
+                break
+            circle.keep(sender, message)
+            if isinstance(message, Standing) and message.step == turn:
                 waiting.discard(sender)
-        return False
+        return circle.last_committed >= turn
 
     def _compute(self, step: Step, arrays: Sequence[Array]) -> Role:
         answer: Message = Computed(step.number)
@@ -300,6 +301,7 @@ class Peer:
             yield from step.compute(arrays)
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = failure(step.number, error)
+        self._answer = answer
         yield from self.circle.say(answer)
         yield Tell(self.circle.rank, self.circle.box, answer)
 
@@ -316,11 +318,9 @@ class Peer:
                 if isinstance(message, Failed):
                     failed[rank] = message
             sent.update(message.sent)
-        rank, own = self.circle.rank, self.circle.own_failure()
-        if own is not None:
-            failed[rank] = own
-        elif not failed:  # it is this member's own, which the others heard of first
-            failed[rank] = yield from self.circle.next_of(rank, "to stop")
+        self.circle.forget_own()
+        if isinstance(self._answer, Failed):
+            failed[self.circle.rank] = self._answer
         try:
             yield from step.drain(sent)
         except ClusterError as error:

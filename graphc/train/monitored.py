@@ -18,6 +18,7 @@ from graphc.train.steps import get_global_step
 
 if TYPE_CHECKING:
     from graphc.runtime.session import Session
+    from graphc.runtime.strategy import DataParallel
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class MonitoredTrainingSession:
         master: the target of a server; the empty string is this process.
         is_chief: whether ``chief_only_hooks`` run here.
         hooks, chief_only_hooks: ``SessionRunHook``s, called in order.
+        strategy: how the graph is run on several workers, as for ``Session``. If every worker has
+            the session, all take the same steps: those that hooks take as well.
 
     Raises:
         ClusterError: a target that this process cannot reach.
@@ -112,6 +115,7 @@ class MonitoredTrainingSession:
         is_chief: bool = True,
         hooks: Sequence[SessionRunHook] = (),
         chief_only_hooks: Sequence[SessionRunHook] = (),
+        strategy: DataParallel | None = None,
     ) -> None:
         from graphc.runtime.session import Session
 
@@ -119,7 +123,7 @@ class MonitoredTrainingSession:
         self.graph = get_default_graph()
         for hook in self._hooks:
             hook.begin()
-        self._session = Session(master, self.graph)
+        self._session = Session(master, self.graph, strategy=strategy)
         self._stopped = False
         for hook in self._hooks:
             hook.after_create_session(self._session)

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+import graphc as gx
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
 from graphc.ir.verify import verify
@@ -12,7 +13,7 @@ from graphc.passes.bucket import Bucket, find_buckets
 from tests.passes.running import becomes, rewritten, stays, text
 
 X = "%x: f32[4] = placeholder() {dtype: f32, shape: [4]}"
-I = "%i: i32[4] = placeholder() {dtype: i32, shape: [4]}"
+IDS = "%i: i32[4] = placeholder() {dtype: i32, shape: [4]}"
 N = "%n: f32[n] = placeholder() {dtype: f32, shape: [size(n)]}"
 SUM, MAX = '{combiner: "sum"}', '{combiner: "max"}'
 BYTES = 16
@@ -45,7 +46,7 @@ def test_reductions_become_one_that_stands_behind_its_last_operand():
 
 
 def test_what_needs_no_reduction_comes_first():
-    """A reduction begins as soon as its operands are there, what needs it comes as late as can be."""
+    """A reduction begins as soon as it can, and what needs it comes late."""
     becomes(
         text(
             X, reduced("a"), "%p: f32[4] = tanh(%a)", reduced("b", "p"), "%q: f32[4] = tanh(%b)",
@@ -80,7 +81,7 @@ def test_limits(limit, first, found):
 
 def test_dtypes_and_combiners_stay_apart():
     lines = (
-        X, I, reduced("a"), reduced("b", combiner=MAX), reduced("c", "i", "i32[4]"),
+        X, IDS, reduced("a"), reduced("b", combiner=MAX), reduced("c", "i", "i32[4]"),
         reduced("d"), reduced("e", combiner=MAX), reduced("f", "i", "i32[4]"), "inputs %x, %i",
     )  # fmt: skip
     assert buckets(*lines) == [["a", "d"], ["b", "e"], ["c", "f"]]
@@ -114,8 +115,8 @@ def test_targets_may_be_reductions():
 def random_graph(seed):
     """Reductions of several kinds, in a net of other nodes."""
     rng, graph = random.Random(seed), Graph()
-    tensors = list(graph.add("placeholder", (), {"dtype": dtype, "shape": (3,)}).outputs[0]
-                   for dtype in KINDS)  # fmt: skip
+    made = [graph.add("placeholder", (), {"dtype": dtype, "shape": (3,)}) for dtype in KINDS]
+    tensors = [node.outputs[0] for node in made]
     graph.inputs = tuple(tensors)
     for _ in range(40):
         x = rng.choice(tensors[-12:])
@@ -129,7 +130,7 @@ def random_graph(seed):
     return graph
 
 
-KINDS = tuple(parse_graph(text(X, I, "inputs %x, %i")).inputs[n].dtype for n in range(2))
+KINDS = (gx.float32, gx.int32)
 
 
 def values_of(graph):

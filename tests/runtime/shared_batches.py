@@ -1,4 +1,4 @@
-"""Steps of sessions with a strategy on simulated workers: one feeds for all, or each its own rows."""
+"""Sessions with a strategy on simulated workers: one feeds for all, or each its own rows."""
 
 from dataclasses import dataclass, field
 
@@ -36,7 +36,8 @@ def one_feeds(cluster, strategy, calls):
     def script(session):
         results = []
         for call in calls:
-            results.append((yield from session.run(call.fetches, call.targets, call.feeds)))
+            values = yield from session.run(call.fetches, call.targets, call.feeds)
+            results.append(values)
         yield from session.close()
         return results
 
@@ -78,11 +79,11 @@ def own_rows(feeds, strategy, member, counts):
     """One member's part of what is fed."""
     found = {}
     for tensor, array in feeds.items():
-        axis = strategy.axis_of(tensor)
+        axis, found[tensor] = strategy.axis_of(tensor), array
         if axis is not None:
             bounds = np.cumsum([0, *counts(array.shape[axis])])
-            array = np.take(array, range(bounds[member], bounds[member + 1]), axis)
-        found[tensor] = array
+            rows = range(bounds[member], bounds[member + 1])
+            found[tensor] = np.take(array, rows, axis)
     return found
 
 

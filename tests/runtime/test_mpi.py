@@ -15,7 +15,7 @@ SPEC = {"ps": ["localhost"], "worker": ["localhost", "localhost"]}
 pytestmark = pytest.mark.mpi
 
 
-def mpiexec(program, spec, seconds=90, **environment):
+def mpiexec(program, spec, *arguments, seconds=90, **environment):
     """What the ranks of a job print, in no order; the job has to end well, and in time."""
     found = launch.plan(
         ClusterSpec(spec), PROGRAMS / program, mpiexec=os.environ.get("GRAPHC_TEST_MPIEXEC")
@@ -26,7 +26,7 @@ def mpiexec(program, spec, seconds=90, **environment):
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     done = subprocess.run(
-        found.command, env=os.environ | found.environment | given | environment,
+        [*found.command, *arguments], env=os.environ | found.environment | given | environment,
         capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
