@@ -25,7 +25,7 @@ format: setup  ## let ruff mend what it can
 	@$(VENV)/bin/ruff check --fix-only --quiet .
 	@$(VENV)/bin/ruff format .
 
-demo: setup  ## train, compile and run a small network
+demo: setup  ## train, compile and run a small network, here, from C and on a cluster
 	@$(PY) examples/demo.py $(ARGS)
 
 soak: $(VENV)/.bench  ## the long randomised runs; a fresh seed unless SEED is given

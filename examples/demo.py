@@ -1,8 +1,8 @@
-"""Train a small network on handwritten digits, compile it, and run and train it from C.
+"""Train a small network on handwritten digits: in a process, from C, and on a cluster.
 
     python examples/demo.py
 
-It leaves artifacts and C programs in build/demo.
+It leaves artifacts, C programs and timelines in build/demo.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import digits
+import launched
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -32,6 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--output", type=Path, default=HERE.parent / "build/demo")
+    parser.add_argument("--cluster", action=argparse.BooleanOptionalAction, default=True,
+                        help="go on with jobs of several processes over MPI")  # fmt: skip
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -54,6 +57,11 @@ def main() -> None:
             line(f"{name} images", f"{right:.2%} of {len(data.labels):,} are recognised")
     title("Run from C, without Python")
     run_from_c(options.output, train, test, losses, logits)
+    if options.cluster:
+        title("Train on a cluster, over MPI")
+        for name, account in launched.launched(options.output):
+            line(name, account)
+        line("timelines", f"{shown(options.output)}/*.timeline.json, for https://ui.perfetto.dev")
     line("everything took", f"{time.perf_counter() - begin:.1f} s")
 
 

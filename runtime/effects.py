@@ -107,13 +107,15 @@ class Withdraw:
 class Work:
     """The result of ``function()``, which computes and waits for nobody; its error is raised.
 
-    ``seconds`` is what it takes in virtual time.
+    ``aside``: it takes long, and others may go on meanwhile, who do not see what it does before its
+    end. ``seconds`` is what it takes in virtual time.
     """
 
     function: Callable[[], Any]
     seconds: float = 0.0
     about: str = ""
     step: int = 0
+    aside: bool = False
 
 
 @dataclass(slots=True)

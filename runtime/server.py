@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +54,8 @@ class Server:
 
     Raises:
         GraphcError: a timeline is wanted that cannot be written.
-        ClusterError: the cluster has another number of tasks than there are processes, or this
-            process was started for another task.
+        ClusterError: the cluster has another number of tasks than there are processes, is not
+            that of all tasks, or this process was started for another task.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Server:
         self.cluster = cluster
         self._timeline = wanted()
         self.driver = MpiDriver(communicator)
-        self.driver.make_groups(members_of(cluster), GROUPS)
+        _check_same(cluster, self.driver.gather(sha256(cluster.to_json().encode()).digest()))
         _check_size(cluster, self.driver.size)
+        self.driver.make_groups(members_of(cluster), GROUPS)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
         self._timeout = timeout
@@ -217,6 +219,17 @@ def targets() -> list[str]:
 def _check_target(options: CompileOptions) -> None:
     if options.target != "host":
         raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
+
+
+def _check_same(cluster: ClusterSpec, digests: list[bytes]) -> None:
+    """Refuse, on every task, clusters that differ; given are the digests of all, by rank."""
+    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        ranks = ", ".join(map(str, others))
+        raise ClusterError(
+            f"all tasks have to be given one cluster, but those of ranks {ranks} differ from that "
+            f"of rank 0; here it is {cluster.to_json()}"
+        )
 
 
 def _check_size(cluster: ClusterSpec, processes: int) -> None:

@@ -74,7 +74,10 @@ class ShardedPlanner:
         writers = self._writers(graph, client)
         parts = self._parts(graph, sharding, others, writers)
         writes = bool(writers) or any(map(is_assign, graph.nodes))
-        return Plan(tuple(signature[2]), extracted.checks, others, parts, 0, writes, writers, axes)
+        return Plan(
+            tuple(signature[2]), extracted.checks, others, parts, 0, writes, writers, axes,
+            _digest(graph, sharding),
+        )  # fmt: skip
 
     def _optimized(
         self,
@@ -156,7 +159,7 @@ def _digest(graph: Graph, sharding: Sharding) -> int:
     return int.from_bytes(hashlib.blake2b(what, digest_size=8).digest(), "little") >> 1
 
 
-_SOURCE = re.compile(r' at "(?:[^"\\\\]|\\\\.)*":\d+$', re.MULTILINE)
+_SOURCE = re.compile(r' at "(?:[^"\\]|\\.)*":\d+(?= forward "|$)', re.MULTILINE)
 
 
 def _others(inputs: Sequence[Tensor], symbols: tuple[str, str, str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from graphc.passes.unroll import of_shard
@@ -48,7 +49,7 @@ class Sharding:
         """The logical shards of each member."""
         return blocks(self.shards, len(self.ranks))
 
-    @property
+    @cached_property
     def own(self) -> range:
         """The logical shards of this member."""
         return self.blocks[self.member]

@@ -62,6 +62,8 @@ class Step:
         self._exchange = loaded.exchange(self.sizes, rows)
         self._fed: Sequence[Array] = ()
         """What kernels read from where it is."""
+        self._own: Sequence[Array] = ()
+        """What is fetched here, which the commit may read, whoever is given it."""
         self._binding: Binding | None = None
         self._instructions = iter(loaded.instructions)
         self._given: dict[int, bytes] = {}
@@ -91,7 +93,7 @@ class Step:
         if self._exchange is not None:
             feeds = yield from self._exchange.feed(feeds, self.transfers)
         self._fed = feeds
-        self.fetched = binding.begin([address_of(array) for array in feeds])
+        self.fetched = self._own = binding.begin([address_of(array) for array in feeds])
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
                 break

@@ -145,6 +145,14 @@ class MpiDriver:
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
+    def gather(self, own: bytes) -> list[bytes]:
+        """What every process gives, by rank, all of one length; collective."""
+        size = len(own)
+        found = bytearray(size * self.size)
+        with self._lock:
+            self._data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
+        return [bytes(found[i : i + size]) for i in range(0, len(found), size)]
+
     def fail(self, reason: str) -> None:
         """End all waits, now and from now on, with a ClusterError: some task is gone.
 
@@ -330,11 +338,22 @@ class MpiDriver:
         return False, None
 
     def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
+        if not effect.aside:
+            return False, self._done(effect)
+        given = running, running.turn, effect
+        threading.Thread(target=self._do_aside, args=given, name="graphc-work", daemon=True).start()
+        return True, None
+
+    def _do_aside(self, running: Running, turn: int, effect: Work) -> None:
+        self._ready.append((running, turn, self._done(effect)))
+
+    def _done(self, effect: Work) -> Any:
+        """What work gives, or its error."""
         begin = self._now()
         try:
-            return False, effect.function()
+            return effect.function()
         except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
-            return False, error
+            return error
         finally:
             if self._recorder is not None:
                 self._recorder.work(effect, begin, time.perf_counter())

@@ -28,7 +28,7 @@ def strands_for(plan):
     found = {}
     for rank, part in plan.parts.items():
         target = target_here("host")
-        program = compile_part(part.graph, target, apart=part.once, fetched=part.fetched)
+        program = compile_part(part.graph, target, apart=bool(part.once), fetched=part.fetched)
         instructions = instructions_of(program)
         check_memory(program, instructions)
         found[rank] = strands_of(instructions, part.routes)
