@@ -1,7 +1,8 @@
 """Communicators besides those of messages: for reductions by MPI itself, and of one host's ranks.
 
-All are made when a server starts. Making one is collective and may block, so it is done once, where all tasks are at the same point:
-no two can be made in different orders by different tasks, and no step waits for it.
+All are made when a server starts. Making one is collective and may block, so it is done once, where
+all tasks are at the same point: no two can be made in different orders by different tasks, and no
+step waits for it.
 """
 
 from __future__ import annotations
