@@ -1,7 +1,8 @@
-"""Communicators for reductions by MPI itself, all made when a server starts.
+"""Communicators besides those of messages: for reductions by MPI itself, and of one host's ranks.
 
-Making one is collective and may block, so it is done once, where all tasks are at the same point:
-no two can be made in different orders by different tasks, and no step waits for it.
+All are made when a server starts. Making one is collective and may block, so it is done once, where
+all tasks are at the same point: no two can be made in different orders by different tasks, and no
+step waits for it.
 """
 
 from __future__ import annotations
@@ -48,3 +49,13 @@ class Communicators:
         """Free all; nothing may be under way on them. Collective."""
         while self._made:
             self._made.pop().Free()
+
+
+def size_here(world: Any) -> int:
+    """How many of the ranks are on this host."""
+    from mpi4py import MPI
+
+    here = world.Split_type(MPI.COMM_TYPE_SHARED)
+    size: int = here.size
+    here.Free()
+    return size

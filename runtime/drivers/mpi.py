@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
-from graphc.runtime.drivers.communicators import Communicators
+from graphc.runtime.drivers.communicators import Communicators, size_here
 from graphc.runtime.drivers.control import ControlChannel
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
@@ -83,7 +83,7 @@ class MpiDriver:
         self.tags = min(MOST_TAGS, 1 + (MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) or 0))
         """How many tags of transfers there are."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
-        self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
+        self._crowded = size_here(world) > len(os.sched_getaffinity(0))
         self._ready: deque[tuple[Running, int, Any]] = deque()
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
         self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
@@ -394,13 +394,3 @@ class MpiDriver:
         Pause: _pause,
         Stop: _stop,
     }
-
-
-def _size_here(world: Any) -> int:
-    """How many of the ranks are on this host."""
-    from mpi4py import MPI
-
-    here = world.Split_type(MPI.COMM_TYPE_SHARED)
-    size: int = here.size
-    here.Free()
-    return size

@@ -2,7 +2,17 @@
 
 import pytest
 
-from graphc.compiler.collectives import ONE_HOST, Choice, Costs, choose, direct, ring, scattered
+from graphc.compiler.collectives import (
+    ONE_HOST,
+    Choice,
+    Costs,
+    choose,
+    direct,
+    library,
+    ring,
+    scattered,
+)
+from graphc.compiler.collectives.cost import Library, library_seconds
 from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.cost import CostSimulation
 from graphc.runtime.drivers.topology import Hosts, Uniform, Wire
@@ -61,6 +71,23 @@ def test_small_large_and_shared():
     own, shared = (Costs(5e-6, 1e-6, 1e-10, 5e-11, sharers) for sharers in (1, 4))
     assert choose(10**6, 4, 16, own).algorithm == "scattered"
     assert choose(10**6, 4, 16, shared).algorithm == "ring"
+
+
+@pytest.mark.parametrize("members", [2, 3, 4])
+def test_mpi_itself_reduces_what_is_small(members):
+    found = [choose(elements, 4, members, own=True).algorithm for elements in (1, 2000, 10**6)]
+    assert found[:2] == ["mpi", "mpi"]
+    assert found[2] != "mpi"
+    assert choose(1, 4, members).algorithm == "direct"
+    assert choose(1, 4, members, COSTS, own=True).algorithm == "direct"  # who knows what it takes
+    assert choose(5, 4, members, own=True).plan(1) == library(1, members, 5)
+
+
+def test_what_mpi_itself_takes():
+    own = Library(call=1.0, round=10.0, byte=100.0)
+    assert library_seconds(7, 1, own) == 0
+    assert library_seconds(2, 2, own) == 1 + 10 + 200
+    assert library_seconds(5, 5, own) == 1 + 30 + 800
 
 
 def test_a_choice_makes_its_plans():

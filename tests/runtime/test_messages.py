@@ -38,7 +38,7 @@ MESSAGES = [
     messages.Committed(7),
     messages.Inquire(1, 2, 7),
     messages.Standing(1, 2, 7, 3),
-    messages.Meet(),
+    messages.Meet(1),
     messages.Turn(7, 2**62, 2**32 - 1, 5, ()),
     messages.Turn(7, 2**62, 0, 0, (3, 4)),
     messages.Doing(7, "run w:0, fed x:0"),

@@ -1,6 +1,7 @@
 """Reductions on a simulated cluster: right, counted, and without a trace when aborted."""
 
 import heapq
+import json
 import random
 from itertools import pairwise
 
@@ -10,10 +11,13 @@ import pytest
 from graphc.compiler.collectives import direct, library, ring, scattered, tree
 from graphc.ir.dtypes import DTYPES, as_dtype, int64
 from graphc.ir.errors import ClusterError
+from graphc.runtime.drivers.gathering import Mixed
 from graphc.runtime.drivers.simulation import Network, Simulation
 from graphc.runtime.effects import Stop
 from graphc.runtime.operands import Arrays
 from graphc.runtime.reduction import Planned, Reduction
+from graphc.runtime.timeline import Recorder
+from graphc.runtime.trace import merge
 from graphc.runtime.transfers import Peer, Transfers
 
 PATIENCE = 60.0
@@ -192,6 +196,32 @@ def test_tree_gives_the_same_bits_for_any_number_of_members(shards, rng):
         simulate(plans, rows, "sum")
         found.update(row[0].tobytes() for row in rows)
     assert len(found) == 1
+
+
+def test_members_that_reduce_different_things_are_found_out():
+    plans = [library(m, 2, 5) for m in range(2)]
+    rows = operands(0, range(3), 5)[1]
+    one, other = (reductions(plans, rows, range(2), 0, combiner)[m]
+                  for m, combiner in enumerate(("sum", "max")))  # fmt: skip
+    simulation = Simulation(0)
+    running = [simulation.spawn(m, role.run()) for m, role in enumerate((one, other))]
+    with pytest.raises(Mixed, match=r"'sum'.*'max'"):
+        simulation.run(*running)
+
+
+def test_a_timeline_shows_reductions_by_mpi(tmp_path):
+    path = tmp_path / "timeline.json"
+    recorders = {0: Recorder(path, 0, "first")}
+    simulation = Simulation(0, recorders=recorders)
+    roles = reductions([library(m, 2, 5) for m in range(2)], operands(0, range(3), 5)[1],
+                       range(2), 0)  # fmt: skip
+    finish(simulation, [simulation.spawn(m, role.run()) for m, role in enumerate(roles)])
+    recorders[0].close()
+    merge(path, ["first", "second"])
+    slices = [e for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert sorted((e["cat"], e["name"]) for e in slices) == [
+        ("reduce", "gradients"), ("wait", "gradients"),
+    ]  # fmt: skip
 
 
 def test_all_who_may_be_missing_from_a_reduction_by_mpi_are_named():

@@ -1,4 +1,4 @@
-"""What a reduction takes, in seconds, by a model of five numbers.
+"""What a reduction takes, in seconds, by a model of five numbers, and three for MPI's own.
 
 A transfer of b bytes takes ``latency + message + byte b``: latency passes beside other transfers,
 the other two keep the sender's link busy (Culler et al., "LogP", 1993, with a term for bytes).
@@ -38,8 +38,15 @@ class Costs:
     """None: not known, so it is not chosen."""
 
 
-ONE_HOST = Costs(latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10)
-"""Processes that share a machine's memory; a message is mostly the time to begin and to end it."""
+ONE_HOST = Costs(
+    latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10,
+    library=Library(call=1e-5, round=4e-6, byte=5.5e-10),
+)  # fmt: skip
+"""Processes that share a machine's memory; a message is mostly the time to begin and to end it.
+
+MPI's own has that once, whatever the number of members, but moves and combines each byte slower:
+measured with Open MPI by ``benchmarks/cluster/allreduce.py``.
+"""
 
 
 def library_seconds(size: int, members: int, library: Library) -> float:

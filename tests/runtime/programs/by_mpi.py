@@ -1,5 +1,7 @@
 """Sessions whose reductions MPI makes itself: in every worker, or in one if there is a server."""
 
+import sys
+
 import numpy as np
 
 import graphc as gx
@@ -53,7 +55,7 @@ else:
                 take(other, fetches, x, batches)
     left = len(server.driver._transfers)
     right, refused = counts.values()
-    print(f"task {server.driver.rank}: right {right}, refused {refused}, left {left}")
+    sys.stdout.write(f"task {server.driver.rank}: right {right}, refused {refused}, left {left}\n")
     if not one_feeds:
         server.join()
 server.close()

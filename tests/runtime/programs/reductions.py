@@ -1,5 +1,7 @@
 """Every plan under MPI: right, the same bits everywhere, no message left after an abort."""
 
+import sys
+
 import numpy as np
 
 from graphc.compiler.collectives import direct, library, ring, scattered, tree
@@ -80,5 +82,5 @@ for kind, make in PLANS.items():
         driver.drive(aborted(Reducing(make(elements), mine), phase, begins))
         phase += 2
 driver.drive(everywhere(phase))
-print(f"task {rank}: right {right}, left {len(driver._transfers)}")
+sys.stdout.write(f"task {rank}: right {right}, left {len(driver._transfers)}\n")
 driver.close()
