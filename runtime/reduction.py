@@ -41,7 +41,8 @@ class Reduction:
     """A reduction under ``plan``; message n of it has tag ``tag + n``.
 
     ``ranks`` and ``names`` are those of the tasks that the members are, in order. ``seconds``
-    bounds each wait for another task; ``label`` says in errors what is reduced.
+    bounds each wait for another task; ``label`` says in errors and timelines what is reduced, and
+    ``step`` in which step of its session.
 
     Raises:
         ValueError: memory that does not fit the plan.
@@ -56,12 +57,13 @@ class Reduction:
         tag: int,
         seconds: float,
         label: str,
+        step: int = 0,
     ) -> None:
         for what in (ranks, names):
             if len(what) != plan.members:
                 raise ValueError(f"{what!r} are not {plan.members} tasks")
         memory.reserve(plan)
-        self.plan, self.label = plan, label
+        self.plan, self.label, self._step = plan, label, step
         self._memory, self._ranks, self._names = memory, ranks, names
         self._tag, self._seconds = tag, seconds
         self._begun: set[int] = set()
@@ -110,7 +112,7 @@ class Reduction:
     def _post(self, move: Send | Receive, memory: Any) -> Role:
         sends = isinstance(move, Send)
         tag = self._tag + move.number
-        ticket = yield Post(self._ranks[move.peer], tag, memory, sends)
+        ticket = yield Post(self._ranks[move.peer], tag, memory, sends, self.label, self._step)
         self._under_way[move.number] = move, ticket
         self._begun.add(move.number)
         if sends:
@@ -126,7 +128,7 @@ class Reduction:
         except Overdue:
             way = "be taken by" if isinstance(move, Send) else "come from"
             raise ClusterError(
-                f"{self.label}: a part of it did not {way} {self._names[move.peer]} "
+                f"step {self._step}: {self.label}: a part of it did not {way} {self._names[move.peer]} "
                 f"within {self._seconds:g} s"
             ) from None
         del self._under_way[number]

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy.typing as npt
 
 from graphc.compiler import CompileOptions
-from graphc.ir.errors import FeedError, FetchError, GraphcError, GraphError
+from graphc.ir.errors import ClusterError, FeedError, FetchError, GraphcError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
 from graphc.ir.source import located, user_source
@@ -54,10 +54,12 @@ class Session:
         target: the server to run on; the empty string is this process.
         graph: the default graph if left out.
         options: how to compile.
-        strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``.
+        strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``;
+            it needs the target of a server. By default nodes run where the graph puts them.
 
     Raises:
-        GraphcError: a target that this process cannot reach.
+        GraphError: something that is no graph, or no strategy.
+        ClusterError: a target that this process cannot reach; a strategy without a target.
 
     The first compilation raises CompileError for a processor that this machine is not.
     """
@@ -216,9 +218,16 @@ def _programs(
     """The programs of a session on ``target``, the empty string being this process.
 
     Raises:
-        ClusterError: there is no such server here.
+        GraphError: something that is no strategy.
+        ClusterError: there is no such server here; a strategy without a server.
     """
+    if strategy is not None and not isinstance(strategy, DataParallel):
+        what = f"strategy is a gx.distribute.DataParallel(...), not {strategy!r}"
+        raise GraphError(located(what, user_source()))
     if not target:
+        if strategy is not None:
+            what = "a strategy needs workers: give the session the target of a gx.train.Server"
+            raise ClusterError(located(what, user_source()))
         return LocalPrograms(graph, options)
     from graphc.runtime.remote import ClusterPrograms
     from graphc.runtime.server import server_at

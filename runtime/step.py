@@ -216,10 +216,9 @@ class Step:
     def _reduction(self, number: int, memory: Memory) -> Reduction:
         planned, sharding = self._planned[number], self.loaded.part.sharding
         assert sharding is not None, "only members reduce"
-        label = f"step {self.number}: {planned.reduction.name}"
         return Reduction(
             planned.plan, memory, sharding.ranks, sharding.names, self._tag + planned.first,
-            self._seconds, label,
+            self._seconds, planned.reduction.name, self.number,
         )  # fmt: skip
 
     _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {
