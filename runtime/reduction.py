@@ -128,8 +128,8 @@ class Reduction:
         except Overdue:
             way = "be taken by" if isinstance(move, Send) else "come from"
             raise ClusterError(
-                f"step {self._step}: {self.label}: a part of it did not {way} {self._names[move.peer]} "
-                f"within {self._seconds:g} s"
+                f"step {self._step}: {self.label}: a part of it did not {way} "
+                f"{self._names[move.peer]} within {self._seconds:g} s"
             ) from None
         del self._under_way[number]
 

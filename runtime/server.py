@@ -102,7 +102,7 @@ class Server:
         sessions until the server here is closed. They end with this process, however it ends.
 
         Args:
-            cluster: the tasks, all on this machine; a spec, or what makes one, as ``{"worker": 2}``.
+            cluster: the tasks, all on this machine; a spec, or what makes one: ``{"worker": 2}``.
             job_name: the job of the task that this process becomes; by default the chief's.
             task_index: its number in the job.
             timeout: how many seconds to wait for another task before giving up.

@@ -222,8 +222,9 @@ def _programs(
         ClusterError: there is no such server here; a strategy without a server.
     """
     if strategy is not None and not isinstance(strategy, DataParallel):
-        what = f"strategy is a gx.distribute.DataParallel(...), not {strategy!r}"
-        raise GraphError(located(what, user_source()))
+        raise GraphError(
+            located(f"{strategy!r} is no strategy, as gx.distribute.DataParallel()", user_source())
+        )
     if not target:
         if strategy is not None:
             what = "a strategy needs workers: give the session the target of a gx.train.Server"

@@ -1,6 +1,9 @@
 """The documents are true: what they show is run, what they name exists."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,7 @@ DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in
 def agree(name, shell=True):
     outputs = run(DOCUMENTS[name], f"{Path(name).stem}.py", shell)
     for output in outputs:
-        assert output.agrees(), (
-            f"{name} shows\n{output.shown.text}\nbut it prints\n{output.printed}\n"
-            f"`python tests/documents.py {name}` writes it anew"
-        )
+        assert output.agrees(), output.difference(name)
     return outputs
 
 
@@ -28,6 +28,17 @@ def agree(name, shell=True):
 def test_tutorial(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(agree("docs/tutorial.md")) > 10
+
+
+@pytest.mark.mpi
+def test_tutorial_of_clusters():
+    """In a process of its own, which becomes a task of a cluster."""
+    done = subprocess.run(
+        [sys.executable, "tests/documents.py", "--check", "docs/tutorial-cluster.md"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=280,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "docs/collectives.md", "docs/passes.md"])

@@ -117,8 +117,8 @@ def interrupt(simulation, events):
     """Go on for so many events, if there are as many."""
     for _ in range(events):
         if simulation._events:
-            simulation.now, _, event = heapq.heappop(simulation._events)
-            event()
+            simulation.now, _, event, arguments = heapq.heappop(simulation._events)
+            event(*arguments)
 
 
 def test_many_at_once_do_not_mix():
@@ -185,7 +185,7 @@ def test_who_is_late_is_named():
     simulation = Simulation(0)
     running = simulation.spawn(0, role.run())
     with pytest.raises(
-        ClusterError, match=r"^gradients: .* did not come from /job:worker/task:2 within 5 s$"
+        ClusterError, match=r"^step 0: gradients: .* did not come from /job:worker/task:2 within 5 s$"
     ):
         finish(simulation, [running])
 
