@@ -28,6 +28,7 @@ class Decisions:
     def __init__(self) -> None:
         self._committed: dict[int, int] = {}
         self._open: dict[int, int] = {}
+        self._given_up: dict[int, int] = {}
 
     def begin(self, session: int, step: int) -> None:
         """The session begins a step."""
@@ -36,6 +37,17 @@ class Decisions:
     def commit(self, session: int, step: int) -> None:
         """All tasks may write what the step gives variables."""
         self._committed[session] = step
+
+    def give_up(self, session: int, step: int) -> State:
+        """What became of a step; one that is not committed yet never will be by itself."""
+        if self._committed.get(session, -1) >= step:
+            return State.COMMITTED
+        self._given_up[session] = max(step, self._given_up.get(session, -1))
+        return State.ABORTED
+
+    def is_given_up(self, session: int, step: int) -> bool:
+        """Whether another task was told that the step is not committed."""
+        return self._given_up.get(session, -1) >= step
 
     def end(self, session: int) -> None:
         """The session's step is over, well or not."""

@@ -72,6 +72,23 @@ class Post:
 
 
 @dataclass(slots=True)
+class AllReduce:
+    """Begin to combine ``memory``, an array, with that of all ``members``, in place, by MPI itself.
+
+    It gives a ticket to await, and cannot be taken back. The members begin the same reductions on
+    their communicator ``group``, all in one order.
+    """
+
+    group: int
+    members: tuple[int, ...]
+    """Ranks."""
+    memory: Any
+    combiner: str
+    about: str = ""
+    step: int = 0
+
+
+@dataclass(slots=True)
 class Await:
     """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
 
@@ -90,13 +107,15 @@ class Withdraw:
 class Work:
     """The result of ``function()``, which computes and waits for nobody; its error is raised.
 
-    ``seconds`` is what it takes in virtual time.
+    ``aside``: it takes long, and others may go on meanwhile, who do not see what it does before its
+    end. ``seconds`` is what it takes in virtual time.
     """
 
     function: Callable[[], Any]
     seconds: float = 0.0
     about: str = ""
     step: int = 0
+    aside: bool = False
 
 
 @dataclass(slots=True)
@@ -125,4 +144,6 @@ class Stop:
     handle: Any
 
 
-Effect: TypeAlias = Tell | Hear | Post | Await | Withdraw | Work | Spawn | Join | Pause | Stop
+Effect: TypeAlias = (
+    Tell | Hear | Post | AllReduce | Await | Withdraw | Work | Spawn | Join | Pause | Stop
+)

@@ -25,7 +25,8 @@ from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
-from graphc.runtime.planned import Planned, planned
+from graphc.runtime.planned import arrays_of, planned
+from graphc.runtime.reduction import Planned
 from graphc.runtime.rows import Rows
 from graphc.runtime.state import VariableStore, accesses_of
 
@@ -45,6 +46,8 @@ class Compiled:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
         self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
+        self.checked: dict[tuple[tuple[str, int], ...], bool] = {}
+        """The sizes for which there is enough memory."""
         commit, end = self.program.commit, len(self.program.calls)
         self.commits = [(commit, end)] if end > commit else []
         """The range of calls of the commit phase, if there are any."""
@@ -77,19 +80,34 @@ class Engine:
         self._compiled = WeakValueDictionary() if compiled is None else compiled
         self._clients: set[Hashable] = set()
 
-    def load(self, part: Part, client: Hashable) -> Loaded:
-        """Compile a part of a program of ``client`` for this task.
+    def compiled(self, part: Part) -> Compiled:
+        """The machine code of a part, of which only one is kept; other threads may ask as well.
 
         Raises:
             CompileError: as ``compile_part``.
             ParseError: the part was damaged.
-            StateError: a variable exists with another dtype or shape.
             PlanError: the program touches memory while a transfer owns it.
         """
         key = part.text, part.once, part.fetched
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = self._compiled[key] = self._compile(part)
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = self._compile(part)
+        return found
+
+    def load(self, part: Part, client: Hashable) -> Loaded:
+        """Compile a part of a program of ``client`` for this task.
+
+        Raises:
+            GraphcError: as ``compiled`` and ``keep``.
+        """
+        return self.keep(part, self.compiled(part), client)
+
+    def keep(self, part: Part, compiled: Compiled, client: Hashable) -> Loaded:
+        """A compiled part of a program of ``client``, with this task's variables.
+
+        Raises:
+            StateError: a variable exists with another dtype or shape.
+        """
         program = compiled.program
         storages = [program.storages[i] for i in program.variables]
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
@@ -104,7 +122,7 @@ class Engine:
     def _compile(self, part: Part) -> Compiled:
         executable = executable_of(
             lambda scheduled: compile_part(
-                part.graph, self.target, scheduled, apart=part.once, fetched=part.fetched
+                part.graph, self.target, scheduled, apart=bool(part.once), fetched=part.fetched
             ),
             self.target,
         )
@@ -148,8 +166,12 @@ class Loaded:
 
     def _bound(self, sizes: Sequence[int]) -> Binding:
         named = dict(zip(self.part.symbols, sizes, strict=True))
-        check_storages(self.program, named)
+        kept(self.compiled.checked, tuple(named.items()), self._checked)
         return Binding(self.compiled.executable, named, self.variables)
+
+    def _checked(self, named: tuple[tuple[str, int], ...]) -> bool:
+        check_storages(self.program, dict(named))
+        return True
 
     def reductions(self, sizes: Sequence[int]) -> tuple[Planned, ...]:
         """What is reduced over the members in a step of these sizes; all plan alike."""
@@ -163,10 +185,10 @@ class Loaded:
 
     def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
         """How a member of a batch comes to its feeds in a step, and fetches to the client."""
-        sharding, graph = self.part.sharding, self.part.graph
+        sharding = self.part.sharding
         if sharding is None:
             return None
-        named = dict(zip(self.part.symbols, sizes, strict=True))
+        graph, named = self.part.graph, dict(zip(self.part.symbols, sizes, strict=True))
         return Exchange(sharding, graph.inputs, graph.outputs, named, rows)
 
     def numbers(self, sizes: Sequence[int]) -> int:
@@ -182,7 +204,8 @@ class Loaded:
 
     def _arrays(self, sizes: tuple[int, ...]) -> tuple[Arrays, ...]:
         binding = self.bind(sizes)
-        return tuple(plan.arrays(self.program, binding) for plan in self.reductions(sizes))
+        program = self.program
+        return tuple(arrays_of(program, r, binding) for r in program.reductions)
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""
@@ -202,7 +225,7 @@ class Loaded:
         return self.store.shared and self.program.storages[transfer.storage].kind == "variable"
 
     def _committed(self) -> list[tuple[int, int]]:
-        """The calls of the commit phase whose variables have no value, as ranges."""
+        """The calls of the commit phase but those that initialise what has a value, as ranges."""
         calls = self.program.calls
         begin, end = self.program.commit, len(calls)
         return [(n, n + 1) for n in range(begin, end) if not self._has_value(calls[n])]
@@ -210,4 +233,4 @@ class Loaded:
     def _has_value(self, call: Call) -> bool:
         storages = self.program.storages
         names = {storages[i].name for i in call.writes if storages[i].kind == "variable"}
-        return bool(names) and names <= self.store.initialized
+        return bool(names) and names <= self.store.initialized & {*self.part.once}

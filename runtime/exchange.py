@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,16 @@ class Exchange:
         rows: Rows | None,
     ) -> None:
         self.sharding, self._sizes, self._rows = sharding, sizes, rows
-        self._inputs = _of_first_shard(inputs, sharding.feeds, len(sharding.own))
-        self._outputs = _of_first_shard(outputs, sharding.fetches, len(sharding.own))
+        self._given, self._made = inputs, outputs
         self._counts = [sizes[of_shard(sharding.rows, k)] for k in range(len(sharding.own))]
+
+    @cached_property
+    def _inputs(self) -> tuple[Tensor, ...]:
+        return _of_first_shard(self._given, self.sharding.feeds, len(self.sharding.own))
+
+    @cached_property
+    def _outputs(self) -> tuple[Tensor, ...]:
+        return _of_first_shard(self._made, self.sharding.fetches, len(self.sharding.own))
 
     def feed(self, given: Sequence[Array], transfers: Transfers) -> Role:
         """The feeds of this member's shards; ``given`` are those of all rows, at the client.
@@ -57,6 +65,8 @@ class Exchange:
             mine = yield from self._scatter(given, transfers)
         else:
             mine = yield from self._take(transfers)
+        if len(self._counts) == 1:
+            return mine
         found: list[Array] = []
         for array, axis in zip(mine, sharding.feeds, strict=True):
             ends = np.cumsum(self._counts)[:-1]
@@ -69,7 +79,10 @@ class Exchange:
         Raises:
             ClusterError: it does not come, or is not taken, in time.
         """
-        flat, sharding = iter(fetched), self.sharding
+        sharding = self.sharding
+        if sharding.client == EVERYONE and len(sharding.own) == 1:
+            return fetched
+        flat = iter(fetched)
         counts = [1 if axis == WHOLE else len(sharding.own) for axis in sharding.fetches]
         parts = [[next(flat) for _ in range(count)] for count in counts]
         pairs = list(zip(parts, sharding.fetches, strict=True))
@@ -84,6 +97,7 @@ class Exchange:
             if axis != WHOLE:
                 whole = yield from self._gather(position, arrays, transfers)
             found.append(whole)
+        yield from transfers.all_sent()  # what was fed is the user's again
         return found
 
     def expected(self) -> Iterator[Expected]:

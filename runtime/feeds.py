@@ -6,7 +6,7 @@ if every value survives; Python's own numbers and lists always are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from graphc.ir.errors import FeedError
 from graphc.ir.graph import Tensor
 from graphc.ir.source import located
 from graphc.ir.types import user_shape_text
+from graphc.runtime.memory import kept
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +46,37 @@ def prepare(tensor: Tensor, value: Any) -> Array:
     if not (array.flags.c_contiguous and array.flags.aligned):
         return np.array(array, order="C", copy=True)
     return array
+
+
+class Feeding:
+    """What a program is fed: values become arrays that fit, and tell sizes.
+
+    What the sizes are, and that they keep the rules, is found out once for each set of shapes.
+    """
+
+    def __init__(self, feeds: Sequence[Tensor], checks: Sequence[Check]) -> None:
+        self._feeds, self._checks = tuple(feeds), tuple(checks)
+        self._dtypes = tuple(t.type.dtype.numpy for t in self._feeds)
+        self._sizes: dict[tuple[tuple[int, ...], ...], Mapping[str, int]] = {}
+
+    def take(self, values: Sequence[Any]) -> tuple[list[Array], Mapping[str, int]]:
+        """The arrays, and the values of the symbols.
+
+        Raises:
+            FeedError: as ``prepare`` and ``sizes_of``.
+        """
+        arrays = [
+            value if type(value) is np.ndarray and value.dtype is dtype
+            and value.flags.carray else prepare(tensor, value)
+            for tensor, dtype, value in zip(self._feeds, self._dtypes, values, strict=True)
+        ]  # fmt: skip
+        shapes = tuple([array.shape for array in arrays])
+        return arrays, kept(self._sizes, shapes, lambda _: self._found(arrays))
+
+    def _found(self, arrays: Sequence[Array]) -> Mapping[str, int]:
+        for tensor, array in zip(self._feeds, arrays, strict=True):
+            prepare(tensor, array)
+        return sizes_of(self._checks, self._feeds, arrays)
 
 
 def sizes_of(

@@ -82,24 +82,29 @@ def plan(
         raise ClusterError(f"there is no script {str(script)!r}")
     program = find_mpiexec(mpiexec)
     mpi = implementation_of(program)
-    cores = len(os.sched_getaffinity(0))
-    contexts = _contexts(cluster, cores, resolve)
-    python = [sys.executable, "-m", "graphc.runtime.rank", str(script), *arguments]
+    contexts = _contexts(cluster, cores := len(os.sched_getaffinity(0)), resolve)
     environment = _environment(cluster, program, mpi, contexts, cores)
     traced = checked(Path(timeline)) if timeline is not None else None
     if traced is not None:
         environment[TIMELINE_VARIABLE] = str(traced)
-    forwarded = _forwarded(contexts, environment)
     command = [str(program), *mpi.options(contexts, cores), *mpi_args]
+    command += _ranks(mpi, contexts, _forwarded(contexts, environment), [str(script), *arguments])
+    hosts = frozenset(context.host for context in contexts) - {LOCAL}
+    return Plan(cluster, tuple(command), environment, hosts, traced)
+
+
+def _ranks(
+    mpi: Implementation,
+    contexts: Sequence[Context],
+    forwarded: Sequence[str],
+    script: Sequence[str],
+) -> list[str]:
+    """What every task runs, as ``mpiexec`` is told it for each context."""
+    command: list[str] = []
     for number, context in enumerate(contexts):
-        command += [":"] * (number > 0) + [*mpi.context(context, forwarded), *python]
-    return Plan(
-        cluster,
-        tuple(command),
-        environment,
-        frozenset(context.host for context in contexts) - {LOCAL},
-        traced,
-    )
+        command += [":"] * (number > 0) + mpi.context(context, forwarded)
+        command += [sys.executable, "-m", "graphc.runtime.rank", *script]
+    return command
 
 
 def is_here(host: str) -> bool:

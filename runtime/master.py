@@ -45,7 +45,7 @@ from graphc.runtime.checker import check_plan
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
-from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.feeds import Feeding
 from graphc.runtime.messages import (
     Abort,
     Aborted,
@@ -79,6 +79,7 @@ class Prepared:
     plan: Plan
     own: Loaded
     others: tuple[int, ...]
+    feeding: Feeding
     signature: Signature = ((), (), ())
     """What it was made for."""
 
@@ -136,8 +137,7 @@ class Master:
         if self.broken:
             raise ClusterError(f"the session is broken: {self.broken}; make a new one")
         plan = prepared.plan
-        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
-        named = sizes_of(plan.checks, plan.feeds, arrays)
+        arrays, named = prepared.feeding.take(values)
         sizes, rows = self._sizes(prepared, arrays, named)
         own = sizes[self.rank]
         number, tag = next(self._steps), self.tags.take(plan.edges + prepared.own.numbers(own))
@@ -218,13 +218,16 @@ class Master:
         for rank in others:
             yield Tell(rank, WORKER_BOX, plan.parts[rank].message(self.box, number))
         client = self.rank, self.box
-        own = yield Work(lambda: self.engine.load(plan.parts[self.rank], client), about="compile")
+        part = plan.parts[self.rank]
+        compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+        own = self.engine.keep(part, compiled, client)
         answers = yield from self._answers(others, Registered, number, "to register a program")
         missing = set(own.missing).union(*(answer.missing for answer in answers.values()))
         strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
         strands[self.rank] = own.strands
         yield Work(lambda: check_plan(plan, self.cluster, strands))
-        return Prepared(number, plan, own, others), missing
+        feeding = Feeding(plan.feeds, plan.checks)
+        return Prepared(number, plan, own, others, feeding), missing
 
     def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables that have no value yet the one that they start with."""

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.effects import Hear, Overdue, Role, Tell
+from graphc.runtime.groups import Groups
 from graphc.runtime.master import Prepared
 from graphc.runtime.messages import Left, Meet, Message
 from graphc.runtime.planning import Signature
+from graphc.runtime.reduction import NO_GROUP
 from graphc.runtime.worker import Worker
 
 MEETING_BOX = 2**13
@@ -38,7 +40,9 @@ class Meeting:
     """The steps of a session with a strategy, once it has met the other ``members``.
 
     ``alone`` and ``together`` make what takes them where no other worker has such a session, and
-    where all have; the latter is given what others said already.
+    where all have. Both are given the communicator that it may use for reductions by MPI itself,
+    or ``NO_GROUP``; the latter what others said already, too. The session is the ``number``-th of
+    its task that claims one of ``groups``.
     """
 
     cluster: ClusterSpec
@@ -47,8 +51,10 @@ class Meeting:
     worker: Worker
     seconds: float
     members: tuple[int, ...]
-    alone: Callable[[], Conductor]
-    together: Callable[[Sequence[tuple[int, Message]]], Conductor]
+    number: int
+    groups: Groups
+    alone: Callable[[int], Conductor]
+    together: Callable[[int, Sequence[tuple[int, Message]]], Conductor]
     broken: str = ""
     _chosen: Conductor | None = field(default=None, init=False)
     _early: list[tuple[int, Message]] = field(default_factory=list, init=False)
@@ -75,12 +81,15 @@ class Meeting:
         self.worker.watching.discard(self.box)
         if self._chosen is not None:
             yield from self._chosen.close()
+            if not self._chosen.broken and not self.broken:
+                self.groups.release(self.number)
 
     def _choose(self) -> Role:
         others = [rank for rank in self.members if rank != self.rank]
         self.worker.watching.add(self.box)
+        claimed = [self.groups.claim(self.number)]
         for rank in others:
-            yield Tell(rank, self.box, Meet())
+            yield Tell(rank, self.box, Meet(int(claimed[0])))
         waiting = set(others) - self.worker.left
         while waiting:
             try:
@@ -95,17 +104,19 @@ class Meeting:
                 waiting.discard(message.rank)
             elif isinstance(message, Meet):
                 waiting.discard(sender)
+                claimed.append(bool(message.claimed))
             else:  # who has met all others may have begun a step
                 self._early.append((sender, message))
         self.worker.watching.discard(self.box)
-        return self._decide(others)
+        group = self.groups.group_of(self.number) if all(claimed) else NO_GROUP
+        return self._decide(others, group)
 
-    def _decide(self, others: Sequence[int]) -> Conductor:
+    def _decide(self, others: Sequence[int], group: int) -> Conductor:
         joined = [rank for rank in others if rank in self.worker.left]
         if not joined:
-            return self.together(self._early)
+            return self.together(group, self._early)
         if len(joined) == len(others):
-            return self.alone()
+            return self.alone(group)
         name_of = self.cluster.name_of
         have = ", ".join(name_of(rank) for rank in others if rank not in joined)
         have_not = ", ".join(map(name_of, joined))

@@ -13,6 +13,8 @@ Made = TypeVar("Made")
 
 LARGEST_BYTES = 2**44
 """More than this (16 TiB) no machine lends to one tensor."""
+LARGEST_MESSAGE = 2**31 - 1
+"""Bytes that MPI sends at once: some libraries count them in 32 bits."""
 BINDINGS = 16
 """For so many combinations of shapes a program keeps arenas; the oldest goes first."""
 
@@ -29,13 +31,21 @@ def kept(bindings: dict[Key, Made], key: Key, make: Callable[[Key], Made]) -> Ma
 
 
 def check_storages(program: Program, sizes: Mapping[str, int]) -> None:
-    """Refuse sizes for which a tensor takes more memory than there is.
+    """Refuse sizes for which a tensor takes more memory than there is, or than a message holds.
 
     Raises:
         GraphcError: with the tensor's type and its bytes.
     """
     for storage in program.storages:
         check_bytes(storage.bytes(sizes), storage.type)
+    for transfer in (*program.sends, *program.receives):
+        size = program.storages[transfer.storage].bytes(sizes)
+        if size > LARGEST_MESSAGE:
+            tensor = transfer.edge.partition("->")[0]
+            raise GraphcError(
+                f"{tensor} takes {size:,} bytes, but a message between tasks holds at most "
+                f"{LARGEST_MESSAGE:,}; feed fewer rows at a time, or put it where it is read"
+            )
 
 
 def check_bytes(size: int, what: object) -> int:

@@ -28,8 +28,8 @@ class Register(NamedTuple):
     numbers: tuple[int, ...]
     peers: tuple[int, ...]
     """For each edge of the graph its number in the step, and the task at its other end."""
-    once: bool
-    """It initialises: variables that have a value keep it."""
+    once: tuple[str, ...]
+    """The variables that it initialises: those that have a value keep it."""
     writers: tuple[int, ...]
     """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: tuple[str, ...]
@@ -155,17 +155,22 @@ class Close(NamedTuple):
 class Meet(NamedTuple):
     """Worker's session to worker's session: here is one as well, for the same batches."""
 
+    claimed: int
+    """1 if it may use its communicator as far as the sender knows (``groups``), else 0."""
+
 
 class Turn(NamedTuple):
     """Session to session, as all that follow: what is about to be done here.
 
-    ``program`` and ``whole`` are digests of the graph, and of what is fed and not divided.
+    ``program`` and ``whole`` are digests of the graph, and of what is fed and not divided;
+    ``sizes`` are those of feeds besides the number of rows.
     """
 
     step: int
     program: int
     whole: int
     rows: int
+    sizes: tuple[int, ...]
 
 
 class Doing(NamedTuple):
@@ -173,6 +178,16 @@ class Doing(NamedTuple):
 
     step: int
     text: str
+
+
+class Doubt(NamedTuple):
+    """Session to worker: has ``step`` of the session here been committed?
+
+    If not, it is not committed here any more but with others that have; Standing is the answer.
+    """
+
+    session: int
+    step: int
 
 
 class Leave(NamedTuple):
@@ -191,18 +206,18 @@ class Lost(NamedTuple):
 
 Message: TypeAlias = (
     Register | Registered | Refused | Run | Computed | Failed | Commit | Committed | Abort
-    | Aborted | Drain | Drained | Inquire | Standing | Close | Meet | Turn | Doing | Leave | Left
-    | Lost
+    | Aborted | Drain | Drained | Inquire | Standing | Close | Meet | Turn | Doing | Doubt | Leave
+    | Left | Lost
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Register, Registered, Refused, Run, Computed, Failed, Commit, Committed, Abort, Aborted, Drain,
-    Drained, Inquire, Standing, Close, Meet, Turn, Doing, Leave, Left, Lost,
+    Drained, Inquire, Standing, Close, Meet, Turn, Doing, Doubt, Leave, Left, Lost,
 )  # fmt: skip
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 _NUMERIC = frozenset(_KINDS) - {Register, Registered, Refused, Failed, Doing}
 """Kinds of integers alone."""
-_ENDS_IN_TUPLE = frozenset({Run, Abort, Aborted, Drain})
+_ENDS_IN_TUPLE = frozenset({Run, Abort, Aborted, Drain, Turn})
 """Those whose last field is any number of integers."""
 _LENGTH = struct.Struct("<I")
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.compiler.collectives import SCRATCH, Combine, Copy, Plan
-from graphc.ir.dtypes import DType, as_dtype
+from graphc.ir.dtypes import DType, as_dtype, float32, float64
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +30,18 @@ def combiner_of(name: str, dtype: DType) -> np.ufunc:
     if found is None:
         raise ValueError(f"there is no reduction {name!r} of {dtype.name}")
     return found
+
+
+def is_predefined(name: str, dtype: DType) -> bool:
+    """Whether MPI has this combiner of ``dtype`` with the same meaning.
+
+    It knows neither float16 nor bfloat16, and says nothing of NaN in max and min.
+    """
+    if dtype.is_bool:
+        return name in _LOGICAL
+    if dtype.is_float:
+        return dtype in (float32, float64) and name in ("sum", "prod")
+    return name in _NUMERIC
 
 
 class Arrays:
@@ -77,8 +89,9 @@ class Arrays:
         """The bytes of the elements: not every dtype of ours is one of buffers."""
         return self._bytes[place][first * self._itemsize : (first + count) * self._itemsize]
 
-    def nowhere(self, count: int) -> bytearray:
-        return bytearray(count * self._itemsize)
+    def row(self) -> Array:
+        """The first row; its dtype tells MPI what it is made of."""
+        return self._places[0]
 
     def combine(self, move: Combine) -> None:
         into, source = self._operands(move)
@@ -99,31 +112,6 @@ class Arrays:
         return into, source
 
 
-class Nowhere:
-    """What a reduction has that was never begun here: a place for what others have sent."""
-
-    def __init__(self, itemsize: int) -> None:
-        self._itemsize = itemsize
-
-    def reserve(self, plan: Plan) -> None:
-        """Nothing is needed."""
-
-    def part(self, place: int, first: int, count: int) -> bytearray:
-        return self.nowhere(count)
-
-    def nowhere(self, count: int) -> bytearray:
-        return bytearray(count * self._itemsize)
-
-    def combine(self, move: Combine) -> None:
-        """There is nothing to combine."""
-
-    def copy(self, move: Copy) -> None:
-        """There is nothing to copy."""
-
-    def seconds(self, count: int) -> float:
-        return 0.0
-
-
 class Sizes:
     """No memory: a transfer takes its number of bytes, an int; combining takes only time.
 
@@ -139,8 +127,13 @@ class Sizes:
     def part(self, place: int, first: int, count: int) -> int:
         return count * self._itemsize
 
-    def nowhere(self, count: int) -> int:
-        return count * self._itemsize
+    def row(self) -> int:
+        """Nothing says what MPI's own reductions would take.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("what an MPI library takes to reduce is not predicted")
 
     def combine(self, move: Combine) -> None:
         """There is nothing to combine."""

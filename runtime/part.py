@@ -37,8 +37,8 @@ class Part:
     """The sizes that each run tells, in order."""
     routes: Mapping[str, Route] = field(default_factory=dict)
     """By edge."""
-    once: bool = False
-    """It initialises: variables that have a value keep it."""
+    once: tuple[str, ...] = ()
+    """The variables that it initialises: those that have a value keep it."""
     writers: tuple[int, ...] = ()
     """The tasks that have to agree before variables are written here, in order; maybe none."""
     fetched: frozenset[str] = frozenset()

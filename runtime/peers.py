@@ -13,36 +13,51 @@ messages go from each member to each other one, and the n-th of two members answ
     d. If any has failed, each stops, says in Aborted what it began to send, and brings to an end
        what all began; then all raise the same error, and no variable was written.
 
-Who does not answer in time, or has closed its session, is named, and the session is broken.
+Who does not answer in time, or has closed its session, is named, and the session is broken. If that
+leaves in doubt whether others have committed a step, their workers are asked (Doubt). Where one
+has, all had computed, and so do those that ask; where none has, none will any more. So the members
+that live end alike, if one dies; if a second one dies just then, they may not.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy.typing as npt
 
 from graphc.compiler import CompileOptions
-from graphc.ir.errors import ClusterError, FeedError, GraphcError
+from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.types import TensorType
 from graphc.runtime.broadcast import broadcast_plan
 from graphc.runtime.cluster_spec import ClusterSpec
-from graphc.runtime.effects import Hear, Overdue, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.decisions import State
+from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
 from graphc.runtime.engine import Engine, Loaded
-from graphc.runtime.exchange import as_bytes
-from graphc.runtime.feeds import prepare, sizes_of
+from graphc.runtime.feeds import Feeding
 from graphc.runtime.master import Master, Prepared, raised
-from graphc.runtime.messages import Aborted, Close, Computed, Doing, Failed, Message, Turn
+from graphc.runtime.messages import (
+    Aborted,
+    Close,
+    Computed,
+    Doing,
+    Doubt,
+    Failed,
+    Meet,
+    Message,
+    Standing,
+    Turn,
+)
 from graphc.runtime.planning import Planner, Signature
-from graphc.runtime.rows import Rows, divided, joined
 from graphc.runtime.sharded_master import rows_of
-from graphc.runtime.sharding import Sharding
+from graphc.runtime.sharded_order import check_shared
 from graphc.runtime.step import Step
 from graphc.runtime.tags import Tags
+from graphc.runtime.turns import check_sizes, described, rows_together, whole_digest
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
@@ -70,13 +85,20 @@ class Peer:
     _turn: int = 0
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from the first."""
+    _checked: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
+    """The programs, by number, and sizes whose steps keep all rules and are proved to end."""
+    _numbers: Iterator[int] = field(default_factory=count)
+    _ready: set[int] = field(default_factory=set)
+    """The programs whose variables are everywhere, by number."""
     _heard: dict[int, deque[Message]] = field(default_factory=dict)
     """What was heard too early, by sender."""
+    _errors: dict[int, str] = field(default_factory=dict)
+    """What went wrong in members since they last began a step."""
 
-    @property
-    def others(self) -> list[int]:
+    @cached_property
+    def others(self) -> tuple[int, ...]:
         """The other members."""
-        return [rank for rank in self.members if rank != self.rank]
+        return tuple(rank for rank in self.members if rank != self.rank)
 
     def prepare(self, signature: Signature) -> Role:
         """The program of this member; gives a ``Prepared``. Nothing is said to others.
@@ -91,7 +113,8 @@ class Peer:
         )
         part = plan.parts[self.rank]
         own = yield Work(lambda: self.engine.load(part, (self.rank, self.box)), about="compile")
-        return Prepared(-1, plan, own, tuple(self.others), signature)
+        feeding = Feeding(plan.feeds, ())  # rules are for the sizes of the whole batch
+        return Prepared(next(self._numbers), plan, own, self.others, feeding, signature)
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """Steps a to d on a value for each feed; gives what is fetched, this member's rows of it.
@@ -107,16 +130,24 @@ class Peer:
             arrays, named, rows = self._fed(prepared, values)
             sharding = prepared.own.part.sharding
             assert sharding is not None, "a member's part is sharded"
-            mine = Turn(self._turn, prepared.plan.digest, _whole(sharding, arrays), rows)
+            others = tuple(named[name] for name in prepared.plan.symbols)
+            whole = whole_digest(sharding, arrays)
+            mine = Turn(self._turn, prepared.plan.digest, whole, rows, others)
         except GraphcError as error:
             yield from self._say(failure(self._turn, error))
             yield from self._each("to begin")
             raise
         turns = yield from self._agree(mine, prepared)
-        counts = [turns[rank].rows for rank in self.members]
-        divided_ = _rows(counts, sharding, [self._name(rank) for rank in self.members])
-        yield from self._share(prepared)
-        sizes = sharding.sizes([named[name] for name in prepared.plan.symbols], divided_)
+        counts = tuple([turns[rank].rows for rank in self.members])
+        divided_ = rows_together(counts, sharding)
+        if prepared.number not in self._ready:
+            yield from self._share(prepared)
+            self._ready.add(prepared.number)
+        sizes = sharding.sizes(others, divided_)
+        if (prepared.number, sizes) not in self._checked:
+            check_sizes(prepared.plan, named, divided_.total)
+            check_shared(prepared.own, sizes)
+            self._checked.add((prepared.number, sizes))
         step = yield from self._step(prepared.own, sizes, arrays)
         return step.fetched
 
@@ -126,6 +157,12 @@ class Peer:
 
     def hear(self, sender: int, message: Message) -> None:
         """Keep what a member said until it is its turn."""
+        if isinstance(message, Meet | Standing):
+            return  # who met it asked again, or has another answer already
+        if isinstance(message, Failed):
+            self._errors[sender] = message.text
+        elif isinstance(message, Turn):
+            self._errors.pop(sender, None)
         self._heard.setdefault(sender, deque()).append(message)
 
     def _fed(
@@ -133,8 +170,7 @@ class Peer:
     ) -> tuple[list[Array], Mapping[str, int], int]:
         """The feeds, the sizes that they tell, and this member's number of rows."""
         plan = prepared.plan
-        arrays = [prepare(t, value) for t, value in zip(plan.feeds, values, strict=True)]
-        named = sizes_of(plan.checks, plan.feeds, arrays)
+        arrays, named = prepared.feeding.take(values)
         return arrays, named, rows_of(plan.feeds, arrays, plan.axes)
 
     def _agree(self, mine: Turn, prepared: Prepared) -> Role:
@@ -146,16 +182,23 @@ class Peer:
         if len({turn.program for turn in turns.values()}) > 1:
             yield from self._differ(prepared)
         if len({turn.whole for turn in turns.values()}) > 1:
-            names = [t.name for t, axis in _feeds(prepared) if axis is None]
+            plan = prepared.plan
+            names = [t.name for t, a in zip(plan.feeds, plan.axes, strict=True) if a is None]
             raise ClusterError(
                 f"workers that share a batch are fed different values of {', '.join(names)}, "
                 "which is not divided over them"
+            )
+        if len({turn.sizes for turn in turns.values()}) > 1:
+            lines = [f"  {self._name(rank)}: {[*turns[rank].sizes]}" for rank in self.members]
+            raise ClusterError(
+                "workers that share a batch are fed arrays that differ in more than their rows, in "
+                f"the sizes {', '.join(prepared.plan.symbols)}:\n" + "\n".join(lines)
             )
         return turns
 
     def _differ(self, prepared: Prepared) -> Role:
         """Members are about to do different things."""
-        mine = Doing(self._turn, _described(prepared))
+        mine = Doing(self._turn, described(prepared))
         yield from self._say(mine)
         found = yield from self._each("to say what it does")
         found[self.rank] = mine
@@ -208,21 +251,53 @@ class Peer:
         handle = yield Spawn(self._compute(step, arrays))
         outcomes: dict[int, Message] = {}
         try:
-            while len(outcomes) < len(self.members):
-                sender = yield from self._any(set(self.members) - outcomes.keys(), "to compute")
-                outcomes[sender] = self._heard[sender].popleft()
-                if not isinstance(outcomes[sender], Computed):
-                    break
-            else:
-                yield from step.commit()
-                return step
+            yield from self._hear_outcomes(outcomes)
         except ClusterError:
-            yield Stop(handle)
-            yield from step.stop()
-            raise
+            if not (yield from self._has_committed()):
+                yield Stop(handle)
+                yield from step.stop()
+                raise
+            outcomes = dict.fromkeys(self.members, Computed(step.number))
+        if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
+            self.engine.decisions.commit(self.box, step.number)
+            yield from step.commit()
+            return step
         yield Stop(handle)
         yield from step.stop()
         yield from self._undo(step, outcomes)
+
+    def _hear_outcomes(self, outcomes: dict[int, Message]) -> Role:
+        """Hear of all members, or up to the first that has not computed.
+
+        Raises:
+            ClusterError: as ``_any``; or another member was told that this one has not committed.
+        """
+        while len(outcomes) < len(self.members):
+            sender = yield from self._any(set(self.members) - outcomes.keys(), "to compute")
+            outcomes[sender] = self._heard[sender].popleft()
+            if not isinstance(outcomes[sender], Computed):
+                return
+        if self.engine.decisions.is_given_up(self.box, self._turn):
+            raise self._break("another worker has given the step up")
+
+    def _has_committed(self) -> Role:
+        """Whether another member has committed the step that is under way; else none will."""
+        self.engine.decisions.give_up(self.box, self._turn)
+        for rank in self.others:
+            yield Tell(rank, WORKER_BOX, Doubt(self.box, self._turn))
+        waiting = set(self.others)
+        while waiting:
+            try:
+                sender, message = yield Hear(self.box, self.seconds, "Standing", self._turn)
+            except Overdue:
+                return False
+            if not isinstance(message, Standing):
+                self._keep(sender, message)
+            elif message.step == self._turn:
+                if message.state == State.COMMITTED:
+                    return True
+                waiting.discard(sender)
+        return False
 
     def _compute(self, step: Step, arrays: Sequence[Array]) -> Role:
         answer: Message = Computed(step.number)
@@ -249,7 +324,12 @@ class Peer:
         own = self._heard.pop(self.rank, None)
         if own and isinstance(own[0], Failed):
             failed[self.rank] = own[0]
-        yield from step.drain(sent)
+        elif not failed:  # it is this member's own, which the others heard of first
+            failed[self.rank] = yield from self._next(self.rank, "to stop")
+        try:
+            yield from step.drain(sent)
+        except ClusterError as error:
+            raise self._break(str(error)) from None
         self._raise_first(failed)
 
     def _raise_first(self, messages: Mapping[int, Message]) -> None:
@@ -286,17 +366,25 @@ class Peer:
             for rank in sorted(ranks):
                 if self._heard.get(rank):
                     if isinstance(self._heard[rank][0], Close):
-                        raise self._break(f"{self._name(rank)} has closed its session")
+                        why = self._errors.get(rank)
+                        after = f", after an error there:\n{why}" if why else ""
+                        raise self._break(f"{self._name(rank)} has closed its session{after}")
                     return rank
             try:
                 sender, message = yield Hear(self.box, self.seconds, purpose, self._turn)
             except Overdue:
                 names = ", ".join(self._name(rank) for rank in sorted(ranks))
-                yield from self.close()
                 waited = f"{self._name(self.rank)} waited {self.seconds:g} s"
-                raise self._break(f"{waited} for {names} {purpose}") from None
-            if sender != self.rank or message.step == self._turn:  # else of one that was stopped
-                self.hear(sender, message)
+                error = self._break(f"{waited} for {names} {purpose}")
+                yield from self._say(failure(self._turn, error))
+                yield from self.close()
+                raise error from None
+            self._keep(sender, message)
+
+    def _keep(self, sender: int, message: Any) -> None:
+        """Hear a message, but for one of an own step that was stopped."""
+        if sender != self.rank or message.step == self._turn:
+            self.hear(sender, message)
 
     def _break(self, reason: str) -> ClusterError:
         """No step can be run any more; gives the error to raise."""
@@ -305,48 +393,3 @@ class Peer:
 
     def _name(self, rank: int) -> str:
         return self.cluster.name_of(rank)
-
-
-def _feeds(prepared: Prepared) -> list[tuple[Any, int | None]]:
-    return list(zip(prepared.plan.feeds, prepared.plan.axes, strict=True))
-
-
-def _whole(sharding: Sharding, arrays: Sequence[Array]) -> int:
-    """A digest of the feeds that are not divided, which all members have to be fed alike."""
-    found = 0
-    for array, axis in zip(arrays, sharding.feeds, strict=True):
-        if axis < 0:
-            found = zlib.crc32(as_bytes(array).data, found)
-            found = zlib.crc32(repr(array.shape).encode(), found)
-    return found
-
-
-def _rows(counts: Sequence[int], sharding: Sharding, names: Sequence[str]) -> Rows:
-    """How the batch of members with so many rows is divided.
-
-    Raises:
-        FeedError: logical shards that would not be where they are for other numbers of workers.
-    """
-    rows = joined(counts)
-    if not sharding.same_bits:
-        return rows
-    wanted = divided(rows.total, sharding.shards)
-    bounds = [wanted.of(block) for block in sharding.blocks]
-    if [last - first for first, last in bounds] != list(counts):
-        parts = ", ".join(
-            f"{name} rows {first} to {last - 1}" if last > first else f"{name} none"
-            for name, (first, last) in zip(names, bounds, strict=True)
-        )
-        raise FeedError(
-            f"a batch of {rows.total} rows in {sharding.shards} logical shards gives {parts}; "
-            f"they were fed {', '.join(map(str, counts))} rows"
-        )
-    return wanted
-
-
-def _described(prepared: Prepared) -> str:
-    """Fetches and feeds in words."""
-    tensors, targets, feeds = prepared.signature
-    wanted = ", ".join([*(t.name for t in tensors), *(n.name for n in targets)])
-    fed = ", ".join(tensor.name for tensor in feeds)
-    return f"run {wanted or 'nothing'}" + (f", fed {fed}" if fed else "")

@@ -84,7 +84,8 @@ def make_plan(
     extracted = extract(*signature)
     devices = [cluster.device_of(rank) for rank in range(cluster.size)]
     graph = _optimized(extracted, devices, devices[client], target, options)
-    return cut(graph, cluster, client, signature[2], extracted.checks, once=once)
+    names = _assigned(signature[1]) if once else ()
+    return cut(graph, cluster, client, signature[2], extracted.checks, once=names)
 
 
 def cut(
@@ -94,7 +95,7 @@ def cut(
     feeds: Sequence[Tensor] = (),
     checks: Sequence[Check] = (),
     *,
-    once: bool = False,
+    once: Sequence[str] = (),
 ) -> Plan:
     """The plan for a graph whose nodes all have devices, which are tasks of the cluster.
 
@@ -115,13 +116,18 @@ def cut(
             *printed(part),
             symbols,
             _routes(part, numbers, ranks),
-            once,
+            tuple(once),
             writers if rank in writers else (),
             fetched,
         )
         for rank, part in graphs.items()
     }
     return Plan(tuple(feeds), tuple(checks), symbols, parts, len(numbers), agree, writers)
+
+
+def _assigned(targets: Sequence[Node]) -> tuple[str, ...]:
+    """The variables that these nodes assign."""
+    return tuple(node.inputs[0].node.attrs["shared_name"] for node in targets)
 
 
 def needs_agreement(graph: Graph) -> bool:

@@ -1,20 +1,27 @@
 """One member's plan of a reduction, carried out as effects beside the kernels.
 
-    a. The moves of the plan are done in order: transfers are begun, waited for, combined.
-    b. The plan has ended: row 0 of the memory holds the reduction, and nothing is under way.
+    a. What the plan begins with, transfers that wait for nothing, is begun by the step itself: so
+       the collectives of a step are begun in the order of its instructions.
+    b. The other moves are done in order: transfers are begun, waited for, combined.
+    c. The plan has ended: row 0 of the memory holds the reduction, and nothing is under way.
 
-An aborted reduction stops inside a. It is *drained* as a step is: once every message that was begun
-to be sent anywhere has ended, and the receives that nothing was sent for are taken back.
+An aborted reduction stops before c. What it had under way is *drained* with all other transfers of
+the step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from graphc.compiler.collectives import Combine, Copy, Plan, Receive, Send, Wait
-from graphc.ir.errors import ClusterError
-from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw, Work
+from graphc.compiler.collectives import AllReduce, Combine, Copy, Plan, Receive, Send, Wait
+from graphc.ir.dtypes import DType
+from graphc.runtime.effects import Role, Work
+from graphc.runtime.transfers import Collective, Expected, Peer, Transfers
+
+NO_GROUP = -1
+"""In place of a communicator: MPI's own reductions cannot be used."""
 
 
 class Memory(Protocol):
@@ -26,8 +33,8 @@ class Memory(Protocol):
     def part(self, place: int, first: int, count: int) -> Any:
         """What a transfer takes or fills."""
 
-    def nowhere(self, count: int) -> Any:
-        """Memory for elements that nobody wants."""
+    def row(self) -> Any:
+        """What is combined by MPI itself."""
 
     def combine(self, move: Combine) -> None: ...
 
@@ -37,101 +44,103 @@ class Memory(Protocol):
         """What it takes in virtual time to combine or copy so many elements."""
 
 
-class Reduction:
-    """A reduction under ``plan``; message n of it has tag ``tag + n``.
+@dataclass(frozen=True)
+class Planned:
+    """All of one member's reduction but its memory; its messages are numbered from ``first`` on.
 
-    ``ranks`` and ``names`` are those of the tasks that the members are, in order. ``seconds``
-    bounds each wait for another task; ``label`` says in errors and timelines what is reduced, and
-    ``step`` in which step of its session.
+    Raises:
+        ValueError: another number of members than the plan is for.
+    """
+
+    plan: Plan
+    members: tuple[Peer, ...]
+    dtype: DType
+    combiner: str
+    label: str
+    """What it is, in errors and timelines."""
+    first: int = 0
+    group: int = NO_GROUP
+    """Which communicator of the members MPI's own reductions are made on."""
+
+    def __post_init__(self) -> None:
+        if len(self.members) != self.plan.members:
+            raise ValueError(f"{self.members!r} are not {self.plan.members} tasks")
+
+    @property
+    def end(self) -> int:
+        """The number behind those of its messages."""
+        return self.first + self.plan.messages
+
+    @property
+    def part(self) -> str:
+        """What a message is, in errors and timelines."""
+        return f"a part of {self.label}"
+
+    def collective(self, move: AllReduce) -> Collective:
+        """What a move begins."""
+        return Collective(
+            self.first + move.number, self.group, self.members, self.dtype, move.count,
+            self.combiner, self.label,
+        )  # fmt: skip
+
+    def expected(self) -> Iterator[Expected]:
+        """The messages that the plan receives."""
+        for move in self.plan.moves:
+            if isinstance(move, Receive):
+                size = move.count * self.dtype.size
+                yield Expected(self.first + move.number, self.members[move.peer], size, self.part)
+
+    def collectives(self) -> Iterator[Collective]:
+        """The collectives that the plan begins, in order."""
+        return (self.collective(m) for m in self.plan.moves if isinstance(m, AllReduce))
+
+
+class Reduction:
+    """A reduction of ``memory``, whose messages are some of ``transfers``.
 
     Raises:
         ValueError: memory that does not fit the plan.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        memory: Memory,
-        ranks: Sequence[int],
-        names: Sequence[str],
-        tag: int,
-        seconds: float,
-        label: str,
-        step: int = 0,
-    ) -> None:
-        for what in (ranks, names):
-            if len(what) != plan.members:
-                raise ValueError(f"{what!r} are not {plan.members} tasks")
-        memory.reserve(plan)
-        self.plan, self.label, self._step = plan, label, step
-        self._memory, self._ranks, self._names = memory, ranks, names
-        self._tag, self._seconds = tag, seconds
-        self._begun: set[int] = set()
-        self._sent: set[int] = set()
-        self._under_way: dict[int, tuple[Send | Receive, Any]] = {}
-        """By number, what has been begun and not waited for, with its ticket."""
+    def __init__(self, planned: Planned, memory: Memory, transfers: Transfers) -> None:
+        memory.reserve(planned.plan)
+        self._planned, self._memory, self._transfers = planned, memory, transfers
+        self._done = 0
+        """How many of the moves."""
 
-    @property
-    def sent(self) -> tuple[int, ...]:
-        """The numbers of the messages that were begun to be sent."""
-        return tuple(sorted(self._sent))
+    def begin(self) -> Role:
+        """Step a."""
+        for move in self._planned.plan.moves:
+            if type(move) not in _BEGINS:
+                break
+            self._done += 1
+            yield from self._rules[type(move)](self, move)
 
     def run(self) -> Role:
-        """Steps a and b.
+        """Steps b and c, behind ``begin``, or all of them.
 
         Raises:
             ClusterError: a transfer that does not end in time, with the task that it waits for.
         """
         rules = self._rules
-        for move in self.plan.moves:
+        for move in self._planned.plan.moves[self._done :]:
             yield from rules[type(move)](self, move)
 
-    def drain(self, sent: Collection[int]) -> Role:
-        """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
+    def _send(self, move: Send) -> Role:
+        planned, memory = self._planned, self._memory.part(move.place, move.first, move.count)
+        number, peer = planned.first + move.number, planned.members[move.peer]
+        return self._transfers.send(number, peer, memory, planned.part)
 
-        Raises:
-            ClusterError: one does not end in time.
-        """
-        for move in self.plan.moves:
-            if isinstance(move, Receive) and move.number in sent and move.number not in self._begun:
-                yield from self._post(move, self._memory.nowhere(move.count))
-        yield from self.withdraw(sent)
-        for number in tuple(self._under_way):
-            yield from self._ended(number)
+    def _receive(self, move: Receive) -> Role:
+        planned, memory = self._planned, self._memory.part(move.place, move.first, move.count)
+        number, peer = planned.first + move.number, planned.members[move.peer]
+        return self._transfers.receive(number, peer, memory, planned.part)
 
-    def withdraw(self, sent: Collection[int] = ()) -> Role:
-        """Give up the receives but for those of ``sent``."""
-        for number, (move, ticket) in tuple(self._under_way.items()):
-            if isinstance(move, Receive) and number not in sent:
-                del self._under_way[number]
-                yield Withdraw(ticket)
-
-    def _transfer(self, move: Send | Receive) -> Role:
-        yield from self._post(move, self._memory.part(move.place, move.first, move.count))
-
-    def _post(self, move: Send | Receive, memory: Any) -> Role:
-        sends = isinstance(move, Send)
-        tag = self._tag + move.number
-        ticket = yield Post(self._ranks[move.peer], tag, memory, sends, self.label, self._step)
-        self._under_way[move.number] = move, ticket
-        self._begun.add(move.number)
-        if sends:
-            self._sent.add(move.number)
+    def _all_reduce(self, move: AllReduce) -> Role:
+        return self._transfers.reduce(self._planned.collective(move), self._memory.row())
 
     def _wait(self, move: Wait) -> Role:
-        yield from self._ended(move.number)
-
-    def _ended(self, number: int) -> Role:
-        move, ticket = self._under_way[number]
-        try:
-            yield Await(ticket, self._seconds)
-        except Overdue:
-            way = "be taken by" if isinstance(move, Send) else "come from"
-            raise ClusterError(
-                f"step {self._step}: {self.label}: a part of it did not {way} "
-                f"{self._names[move.peer]} within {self._seconds:g} s"
-            ) from None
-        del self._under_way[number]
+        return self._transfers.ended(self._planned.first + move.number)
 
     def _combine(self, move: Combine) -> Role:
         yield Work(lambda: self._memory.combine(move), self._memory.seconds(move.count))
@@ -140,9 +149,14 @@ class Reduction:
         yield Work(lambda: self._memory.copy(move), self._memory.seconds(move.count))
 
     _rules: ClassVar[dict[type[Any], Callable[[Any, Any], Role]]] = {
-        Send: _transfer,
-        Receive: _transfer,
+        Send: _send,
+        Receive: _receive,
+        AllReduce: _all_reduce,
         Wait: _wait,
         Combine: _combine,
         Copy: _copy,
     }
+
+
+_BEGINS = frozenset({Send, Receive, AllReduce})
+"""Moves that wait for nothing."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from graphc.compiler import CompileOptions
-from graphc.ir.errors import CompileError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ops.state import read_of, variables_of
-from graphc.runtime.drivers.mpi import MpiDriver
+from graphc.runtime.effects import Role
 from graphc.runtime.master import Prepared
 from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
-from graphc.runtime.server import Server
-from graphc.runtime.strategy import DataParallel
+
+
+class Driver(Protocol):
+    """What runs the roles of this process."""
+
+    @property
+    def lost(self) -> str: ...
+    def drive(self, role: Role) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class ClusterProgram:
     """A program whose parts all tasks have registered."""
 
     master: Conductor
-    driver: MpiDriver
+    driver: Driver
     prepared: Prepared
 
     @property
@@ -45,24 +49,11 @@ class ClusterProgram:
 
 
 class ClusterPrograms:
-    """What a session on ``server`` runs; variables live where the graph puts them."""
+    """What a session runs whose steps ``master`` takes; variables live where it puts them."""
 
-    def __init__(
-        self,
-        server: Server,
-        graph: Graph,
-        options: CompileOptions,
-        strategy: DataParallel | None = None,
-    ) -> None:
-        if options.target != "host":
-            raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
+    def __init__(self, graph: Graph, driver: Driver, master: Conductor) -> None:
         self.graph = graph
-        self._driver = server.driver
-        self._master: Conductor = (
-            server.new_master(options)
-            if strategy is None
-            else server.new_meeting(strategy, options)
-        )
+        self._driver, self._master = driver, master
         self._found: dict[Signature, ClusterProgram] = {}
 
     def get(self, signature: Signature) -> ClusterProgram:

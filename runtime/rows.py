@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 
@@ -22,16 +22,19 @@ class Rows:
         return self.bounds[shards.start], self.bounds[shards.stop]
 
 
+@lru_cache(1024)
 def divided(rows: int, shards: int) -> Rows:
     """``rows`` in as equal parts as they can be; some have none where there are fewer rows."""
     return Rows(tuple(s * rows // shards for s in range(shards + 1)))
 
 
-def joined(counts: Sequence[int]) -> Rows:
+@lru_cache(1024)
+def joined(counts: tuple[int, ...]) -> Rows:
     """Shards of these numbers of rows, one behind the other."""
     return Rows((0, *accumulate(counts)))
 
 
+@lru_cache(1024)
 def blocks(shards: int, members: int) -> tuple[range, ...]:
     """The logical shards of each member: contiguous blocks, as equal as they can be."""
     ends = [m * shards // members for m in range(members + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Mapping
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +13,13 @@ from weakref import WeakValueDictionary
 
 from graphc.compiler import CompileOptions
 from graphc.ir.device import Device
-from graphc.ir.errors import ClusterError
+from graphc.ir.errors import ClusterError, CompileError
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import WORKER_BOX, Role, Tell
 from graphc.runtime.engine import Engine
+from graphc.runtime.groups import GROUPS, Groups
 from graphc.runtime.master import Master
 from graphc.runtime.meeting import Meeting
 from graphc.runtime.messages import Leave
@@ -53,8 +55,9 @@ class Server:
 
     Raises:
         GraphcError: a timeline is wanted that cannot be written.
-        ClusterError: the cluster is none, or has another number of tasks than there are processes;
-            or this process was started for another task, or has a server already.
+        ClusterError: the cluster is none, has another number of tasks than there are processes, or
+            is not that of all tasks; or this process was started for another task, or has a server
+            already.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class Server:
         check_unserved()
         self._timeline = wanted()
         self.driver = MpiDriver(communicator)
+        _check_same(cluster, self.driver.gather(sha256(cluster.to_json().encode()).digest()))
         _check_size(cluster, self.driver.size)
+        self.driver.make_groups(members_of(cluster), GROUPS)
         self.job_name, self.task_index = cluster.task_of(self.driver.rank)
         _check_task((job_name, task_index), (self.job_name, self.task_index))
         self._timeout = timeout
@@ -77,6 +82,7 @@ class Server:
         self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
         self._boxes = count(WORKER_BOX + 1)
         self._meetings = count()
+        self._groups = Groups(GROUPS if len(members_of(cluster)) > 1 else 0)
         self._tags = tags_of_task(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}
@@ -133,7 +139,12 @@ class Server:
         self.driver.finish(self._serving)
 
     def new_master(self, options: CompileOptions) -> Master:
-        """The master of a new session in this task."""
+        """The master of a new session in this task.
+
+        Raises:
+            CompileError: the session is to compile for another processor than each task's own.
+        """
+        _check_target(options)
         rank, box = self.driver.rank, next(self._boxes)
         return Master(self.cluster, rank, box, self._engine, options, self._timeout, self._tags)
 
@@ -142,7 +153,9 @@ class Server:
 
         Raises:
             ClusterError: this task is none of the workers.
+            CompileError: as ``new_master``.
         """
+        _check_target(options)
         rank, members = self.driver.rank, members_of(self.cluster)
         if rank not in members:
             names = ", ".join(self.cluster.name_of(member) for member in members)
@@ -152,7 +165,7 @@ class Server:
             )
         parts = Parts(
             self.cluster, rank, self._engine, options, self._timeout, strategy, members,
-            next(self._meetings), self.driver.tags,
+            next(self._meetings), self.driver.tags, self._groups,
         )  # fmt: skip
         return parts.meeting(self._worker, next(self._boxes), self._tags)
 
@@ -215,6 +228,22 @@ def check_unserved() -> None:
     """
     if served := targets():
         raise ClusterError(f"this process serves {served[0]} already: close that server first")
+
+
+def _check_target(options: CompileOptions) -> None:
+    if options.target != "host":
+        raise CompileError(f"each task of a cluster compiles for itself, not {options.target}")
+
+
+def _check_same(cluster: ClusterSpec, digests: list[bytes]) -> None:
+    """Refuse, on every task, clusters that differ; given are the digests of all, by rank."""
+    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        ranks = ", ".join(map(str, others))
+        raise ClusterError(
+            f"all tasks have to be given one cluster, but those of ranks {ranks} differ from that "
+            f"of rank 0; here it is {cluster.to_json()}"
+        )
 
 
 def _check_size(cluster: ClusterSpec, processes: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy.typing as npt
 
 from graphc.compiler import CompileOptions
-from graphc.ir.errors import ClusterError, FeedError, FetchError, GraphcError, GraphError
+from graphc.ir.errors import FeedError, FetchError, GraphcError, GraphError
 from graphc.ir.graph import Graph, Node, Tensor
 from graphc.ir.scope import get_default_graph, graph_scope
 from graphc.ir.source import located, user_source
@@ -18,6 +18,7 @@ from graphc.ops.variables import Variable
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.local import LocalPrograms
+from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
 from graphc.runtime.strategy import DataParallel
 
@@ -55,11 +56,12 @@ class Session:
         graph: the default graph if left out.
         options: how to compile.
         strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``;
-            it needs the target of a server. By default nodes run where the graph puts them.
+            without a target, on this process as the only one. By default nodes run where the graph
+            puts them.
 
     Raises:
         GraphError: something that is no graph, or no strategy.
-        ClusterError: a target that this process cannot reach; a strategy without a target.
+        ClusterError: a target that this process cannot reach.
 
     The first compilation raises CompileError for a processor that this machine is not.
     """
@@ -219,18 +221,24 @@ def _programs(
 
     Raises:
         GraphError: something that is no strategy.
-        ClusterError: there is no such server here; a strategy without a server.
+        ClusterError: there is no such server here.
     """
     if strategy is not None and not isinstance(strategy, DataParallel):
         raise GraphError(
             located(f"{strategy!r} is no strategy, as gx.distribute.DataParallel()", user_source())
         )
-    if not target:
-        if strategy is not None:
-            what = "a strategy needs workers: give the session the target of a gx.train.Server"
-            raise ClusterError(located(what, user_source()))
+    if not target and strategy is None:
         return LocalPrograms(graph, options)
     from graphc.runtime.remote import ClusterPrograms
+
+    if not target and strategy is not None:
+        from graphc.runtime.alone import alone
+
+        return ClusterPrograms(graph, *alone(strategy, options))
     from graphc.runtime.server import server_at
 
-    return ClusterPrograms(server_at(target), graph, options, strategy)
+    server = server_at(target)
+    master: Conductor = (
+        server.new_master(options) if strategy is None else server.new_meeting(strategy, options)
+    )
+    return ClusterPrograms(graph, server.driver, master)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.compiler import CompileOptions
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.engine import Engine
+from graphc.runtime.groups import Groups
 from graphc.runtime.master import Master
 from graphc.runtime.meeting import MEETING_BOX, Meeting
 from graphc.runtime.messages import Message
@@ -36,28 +37,32 @@ class Parts:
     members: tuple[int, ...]
     number: int
     limit: int = MOST_TAGS
+    groups: Groups = field(default_factory=lambda: Groups(0))
+    """Of the sessions of the task; by default there are no communicators to claim."""
 
     def meeting(self, worker: Worker, box: int, tags: Tags) -> Meeting:
         """The session; as a master it hears at ``box`` and takes ``tags``, those of its task."""
         return Meeting(
             self.cluster, self.rank, MEETING_BOX + self.number, worker, self.seconds, self.members,
-            lambda: self._master(box, tags),
-            lambda early: self._peer(box, tags, early),
+            self.number, self.groups,
+            lambda group: self._master(box, tags, group),
+            lambda group, early: self._peer(box, tags, group, early),
         )  # fmt: skip
 
-    def _master(self, box: int, tags: Tags) -> ShardedMaster:
-        planner = ShardedPlanner(self.strategy, self.members, self.members.index(self.rank))
+    def _master(self, box: int, tags: Tags, group: int) -> ShardedMaster:
+        client = self.members.index(self.rank)
+        planner = ShardedPlanner(self.strategy, self.members, client, group)
         return ShardedMaster(
             self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags, planner,
             members=self.members,
         )  # fmt: skip
 
-    def _peer(self, box: int, tags: Tags, early: Sequence[tuple[int, Message]]) -> Peer:
+    def _peer(self, box: int, tags: Tags, group: int, early: Sequence[tuple[int, Message]]) -> Peer:
         home = Master(self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags)
         peer = Peer(
             self.cluster, self.rank, MEETING_BOX + self.number, self.engine, self.options,
             self.seconds, tags_of_peers(self.number, self.limit),
-            ShardedPlanner(self.strategy, self.members, EVERYONE), self.members, home,
+            ShardedPlanner(self.strategy, self.members, EVERYONE, group), self.members, home,
         )  # fmt: skip
         for sender, message in early:
             peer.hear(sender, message)

@@ -23,6 +23,7 @@ from graphc.runtime.effects import Role, Work
 from graphc.runtime.master import Master, Prepared
 from graphc.runtime.planning import Signature
 from graphc.runtime.rows import Rows, divided
+from graphc.runtime.sharded_order import check_shared
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +36,8 @@ class ShardedMaster(Master):
     """The ranks of the tasks that share batches."""
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from here."""
+    _checked: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
+    """The programs, by number, and sizes whose steps are proved to end."""
 
     def _sizes(
         self, prepared: Prepared, arrays: Sequence[Array], named: Mapping[str, int]
@@ -48,6 +51,10 @@ class ShardedMaster(Master):
             rank: replace(sharding, member=member).sizes(others, rows)
             for member, rank in enumerate(sharding.ranks)
         }
+        key = prepared.number, sizes[self.rank]
+        if key not in self._checked:
+            check_shared(prepared.own, sizes[self.rank])
+            self._checked.add(key)
         return sizes, rows
 
     def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from graphc.compiler import CompileOptions, extract
 from graphc.ir.dims import symbols_of
-from graphc.ir.errors import ShardError
+from graphc.ir.errors import ClusterError, ShardError
 from graphc.ir.graph import Graph, Tensor
 from graphc.ir.target import Target
 from graphc.ir.text import print_graph
@@ -24,8 +24,11 @@ from graphc.passes.shard import Shard
 from graphc.passes.sharding.shard import unused_symbols
 from graphc.passes.unroll import Unroll, mentions
 from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.groups import GROUPS
 from graphc.runtime.part import Part, printed
+from graphc.runtime.planned import OWN_OF_MPI
 from graphc.runtime.planning import Plan, Signature
+from graphc.runtime.reduction import NO_GROUP
 from graphc.runtime.sharding import WHOLE, Sharding
 from graphc.runtime.strategy import DataParallel
 
@@ -37,12 +40,14 @@ FIRST_BUCKET = 2 * 2**20
 class ShardedPlanner:
     """Makes the plans of a session with ``strategy`` on the workers with these ``ranks``.
 
-    ``client`` is the member that feeds and fetches, or ``EVERYONE``.
+    ``client`` is the member that feeds and fetches, or ``EVERYONE``; ``group`` the communicator for
+    MPI's own reductions, or ``NO_GROUP``.
     """
 
     strategy: DataParallel
     ranks: tuple[int, ...]
     client: int
+    group: int
 
     def __call__(
         self,
@@ -69,7 +74,10 @@ class ShardedPlanner:
         writers = self._writers(graph, client)
         parts = self._parts(graph, sharding, others, writers)
         writes = bool(writers) or any(map(is_assign, graph.nodes))
-        return Plan(tuple(signature[2]), extracted.checks, others, parts, 0, writes, writers, axes)
+        return Plan(
+            tuple(signature[2]), extracted.checks, others, parts, 0, writes, writers, axes,
+            _digest(graph, sharding),
+        )  # fmt: skip
 
     def _optimized(
         self,
@@ -98,6 +106,11 @@ class ShardedPlanner:
                 f"reproducible={shards} makes {shards} logical shards, fewer than the "
                 f"{len(self.ranks)} workers that are to have one each"
             )
+        if self.strategy.algorithm == OWN_OF_MPI and self.group == NO_GROUP and shards > 1:
+            raise ClusterError(
+                f"algorithm {OWN_OF_MPI!r} cannot be had: {GROUPS} sessions at a time can have it, "
+                "and those before this one are open or were broken"
+            )
         return Sharding(
             ranks=self.ranks,
             names=tuple(cluster.name_of(rank) for rank in self.ranks),
@@ -111,6 +124,7 @@ class ShardedPlanner:
             fetches=tuple(_split_axis(tensor, symbols[0]) for tensor in graph.outputs),
             algorithm=self.strategy.algorithm,
             same_bits=self.strategy.reproducible is not None,
+            group=self.group,
         )
 
     def _writers(self, graph: Graph, client: int) -> tuple[int, ...]:
@@ -145,7 +159,7 @@ def _digest(graph: Graph, sharding: Sharding) -> int:
     return int.from_bytes(hashlib.blake2b(what, digest_size=8).digest(), "little") >> 1
 
 
-_SOURCE = re.compile(r' at "(?:[^"\\\\]|\\\\.)*":\d+$', re.MULTILINE)
+_SOURCE = re.compile(r' at "(?:[^"\\]|\\.)*":\d+(?= forward "|$)', re.MULTILINE)
 
 
 def _others(inputs: Sequence[Tensor], symbols: tuple[str, str, str]) -> tuple[str, ...]:

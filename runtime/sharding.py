@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from graphc.passes.unroll import of_shard
@@ -40,13 +41,15 @@ class Sharding:
     """How reductions are done; the empty string: whatever is fastest."""
     same_bits: bool
     """Partial results are combined in an order that the number of shards alone decides."""
+    group: int
+    """Which communicator of the members MPI's own reductions are made on, or ``NO_GROUP``."""
 
     @property
     def blocks(self) -> tuple[range, ...]:
         """The logical shards of each member."""
         return blocks(self.shards, len(self.ranks))
 
-    @property
+    @cached_property
     def own(self) -> range:
         """The logical shards of this member."""
         return self.blocks[self.member]

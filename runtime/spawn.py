@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from graphc.runtime.server import Server, check_unserved
 
 _TO_START, _TO_EXIT, _TO_DISCONNECT = 60.0, 5.0, 2.0
 """Seconds that tasks have to start, to come to their end, and to disconnect."""
+_NAP = 1e-3
 _AS_ROOT = {"PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -91,11 +93,18 @@ class _SpawningServer(Server):
         self._closed = True
         self._crew.let_go()
         try:
+            self._hear_farewells()
             super().close()
             self._disconnect()
         finally:
             self._crew.end()
             set_num_threads(self._threads_before)
+
+    def _hear_farewells(self) -> None:
+        """Let what the others told at their start come in: MPI is to end without messages."""
+        deadline = time.monotonic() + _TO_EXIT
+        while not (self._serving.done or self.driver.lost) and time.monotonic() < deadline:
+            time.sleep(_NAP)
 
     def _disconnect(self) -> None:
         """Step d. Without it, MPI would wait for the others at the end of the process."""

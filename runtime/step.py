@@ -32,11 +32,9 @@ from graphc.backends.loops.instructions import (
 )
 from graphc.runtime.effects import Join, Pause, Role, Spawn, Stop, Work
 from graphc.runtime.engine import Loaded
-from graphc.runtime.operands import Nowhere
-from graphc.runtime.planned import Planned
-from graphc.runtime.reduction import Memory, Reduction
+from graphc.runtime.reduction import Planned, Reduction
 from graphc.runtime.rows import Rows
-from graphc.runtime.transfers import Expected, Peer, Transfers
+from graphc.runtime.transfers import Collective, Expected, Peer, Transfers
 
 Array = npt.NDArray[Any]
 
@@ -60,28 +58,23 @@ class Step:
         self.loaded, self.number = loaded, number
         self.sizes = tuple(sizes)
         self.transfers = Transfers(number, tag, seconds)
-        self._tag, self._seconds = tag, seconds
         self.fetched: list[Array] = []
         self._exchange = loaded.exchange(self.sizes, rows)
         self._fed: Sequence[Array] = ()
         """What kernels read from where it is."""
+        self._own: Sequence[Array] = ()
+        """What is fetched here, which the commit may read, whoever is given it."""
         self._binding: Binding | None = None
         self._instructions = iter(loaded.instructions)
         self._given: dict[int, bytes] = {}
         """What the commit gave variables that others may write before it is sent, by storage."""
-        self._reductions: dict[int, Reduction] = {}
-        """Those that were begun, by number."""
         self._reducing: dict[int, Any] = {}
-        """The roles that reduce now."""
+        """The roles that reduce now, by number of the reduction."""
 
     @property
     def sent(self) -> tuple[int, ...]:
-        """The numbers of the transfers that were begun to be sent."""
-        found = list(self.transfers.sent)
-        for number, reduction in self._reductions.items():
-            first = self._planned[number].first
-            found += [first + message for message in reduction.sent]
-        return tuple(found)
+        """The numbers of the transfers that were begun to be sent, collectives included."""
+        return self.transfers.sent
 
     @property
     def _planned(self) -> Sequence[Planned]:
@@ -100,7 +93,7 @@ class Step:
         if self._exchange is not None:
             feeds = yield from self._exchange.feed(feeds, self.transfers)
         self._fed = feeds
-        self.fetched = binding.begin([address_of(array) for array in feeds])
+        self.fetched = self._own = binding.begin([address_of(array) for array in feeds])
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
                 break
@@ -147,8 +140,6 @@ class Step:
     def withdraw(self) -> Role:
         """Give up the receives; sends end when their receivers do."""
         yield from self.transfers.withdraw()
-        for reduction in self._reductions.values():
-            yield from reduction.withdraw()
 
     def drain(self, sent: Collection[int]) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
@@ -156,16 +147,10 @@ class Step:
         Raises:
             ClusterError: one does not end in time.
         """
-        yield from self.transfers.drain(sent, self.expected())
-        for number, planned in enumerate(self._planned):
-            here = {n - planned.first for n in sent if planned.first <= n < planned.end}
-            reduction = self._reductions.get(number)
-            if reduction is None:
-                reduction = self._reduction(number, Nowhere(planned.itemsize))
-            yield from reduction.drain(here)
+        yield from self.transfers.drain(sent, self.expected(), self.collectives())
 
     def expected(self) -> Iterator[Expected]:
-        """All messages that other tasks may send to this one in the step, but of reductions."""
+        """All messages that other tasks may send to this one in the step."""
         part, program = self.loaded.part, self.loaded.program
         named = dict(zip(part.symbols, self.sizes, strict=True))
         for transfer in program.receives:
@@ -174,6 +159,13 @@ class Step:
             yield Expected(route.number, Peer(route.peer, transfer.peer), size, transfer.edge)
         if self._exchange is not None:
             yield from self._exchange.expected()
+        for planned in self._planned:
+            yield from planned.expected()
+
+    def collectives(self) -> Iterator[Collective]:
+        """All reductions of the step that MPI carries out, in the order of their numbers."""
+        for planned in self._planned:
+            yield from planned.collectives()
 
     def _run(self, binding: Binding, instruction: Run) -> Role:
         """Call by call while something is reduced, which goes on in between."""
@@ -207,19 +199,14 @@ class Step:
     def _reduce(self, binding: Binding, instruction: Reduce) -> Role:
         number = self.loaded.compiled.numbers[instruction.reduction]
         rows = yield Work(lambda: self.loaded.rows(self.sizes))
-        reduction = self._reductions[number] = self._reduction(number, rows[number])
+        reduction = Reduction(self._planned[number], rows[number], self.transfers)
+        yield from reduction.begin()
         self._reducing[number] = yield Spawn(reduction.run())
 
     def _reduced(self, binding: Binding, instruction: Reduced) -> Role:
-        yield Join(self._reducing.pop(self.loaded.compiled.numbers[instruction.reduction]))
-
-    def _reduction(self, number: int, memory: Memory) -> Reduction:
-        planned, sharding = self._planned[number], self.loaded.part.sharding
-        assert sharding is not None, "only members reduce"
-        return Reduction(
-            planned.plan, memory, sharding.ranks, sharding.names, self._tag + planned.first,
-            self._seconds, planned.reduction.name, self.number,
-        )  # fmt: skip
+        number = self.loaded.compiled.numbers[instruction.reduction]
+        yield Join(self._reducing[number])  # and is stopped with the step up to then
+        del self._reducing[number]
 
     _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {
         Run: _run,

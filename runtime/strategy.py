@@ -32,8 +32,9 @@ class DataParallel:
         batch: for tensors that are fed, the axis along which they are divided; None: each worker
             has all of it. Others are divided as above.
         bucket_bytes: sums are combined in buckets of so many bytes, while the rest is computed.
-        algorithm: ``"ring"``, ``"direct"`` or ``"scattered"``; by default whatever is fastest for
-            the size of a bucket.
+        algorithm: ``"ring"``, ``"direct"``, ``"scattered"``, or ``"mpi"`` for what MPI itself has
+            (where it has it: not for float16, bfloat16, or max and min of floats, which take
+            the default); by default whatever is fastest for the size of a bucket.
 
     Raises:
         ShardError: an argument that is none of these.

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from graphc.ir.errors import GraphcError
-from graphc.runtime.effects import Hear, Post, Work
+from graphc.runtime.effects import AllReduce, Hear, Post, Work
 
 TIMELINE_VARIABLE = "GRAPHC_TIMELINE"
 """The environment variable with the file that the timeline of a job is to be written to."""
-ROWS = ("compute", "send", "receive", "wait")
-COMPUTE, SEND, RECEIVE, WAIT = ROWS
+ROWS = ("compute", "send", "receive", "wait", "reduce")
+COMPUTE, SEND, RECEIVE, WAIT, REDUCE = ROWS
 _ENOUGH = 1024
 """So many events are written out at once."""
 
@@ -50,13 +50,16 @@ class Recorder:
         if work.about:
             self.add(COMPUTE, work.about, work.step, begin, end)
 
-    def transfer(self, post: Post, begin: float, end: float) -> None:
-        """A transfer was begun, and seen to have ended."""
+    def transfer(self, post: Post | AllReduce, begin: float, end: float) -> None:
+        """A transfer, or a reduction by MPI itself, was begun, and seen to have ended."""
+        if isinstance(post, AllReduce):
+            self.add(REDUCE, post.about, post.step, begin, end)
+            return
         row = SEND if post.sends else RECEIVE
         size = memoryview(post.memory).nbytes
         self.add(row, post.about, post.step, begin, end, post.peer, post.tag, size)
 
-    def wait(self, cause: Post | Hear, begin: float, end: float) -> None:
+    def wait(self, cause: Post | AllReduce | Hear, begin: float, end: float) -> None:
         """A role waited for a transfer, or for a message if it said which."""
         if isinstance(cause, Post):
             self.add(WAIT, cause.about, cause.step, begin, end, cause.peer)

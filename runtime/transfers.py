@@ -3,6 +3,11 @@
 Transfers have numbers that are unique in the step, whoever makes them: edges of the graph, rows
 of feeds and fetches, messages of reductions. So whatever was under way when a step was stopped,
 all that has to be known of it are the numbers that were begun to be sent.
+
+A reduction by MPI itself has a number as well, and cannot be taken back: once a member has begun
+it, all have to, and in one order with all others. Each begins the collectives of a step in the
+order of their numbers, so what a member has begun when it is stopped are the first ones of them,
+and what any has begun are the first ones too. After an abort each begins those that it lacks.
 """
 
 from __future__ import annotations
@@ -11,8 +16,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from graphc.ir.dtypes import DType
 from graphc.ir.errors import ClusterError
-from graphc.runtime.effects import Await, Overdue, Post, Role, Withdraw
+from graphc.runtime.effects import AllReduce, Await, Overdue, Post, Role, Withdraw
 
 
 class Peer(NamedTuple):
@@ -32,6 +40,27 @@ class Expected:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A reduction by MPI itself over ``members``, on their communicator ``group``."""
+
+    number: int
+    group: int
+    members: tuple[Peer, ...]
+    dtype: DType
+    count: int
+    """Of elements."""
+    combiner: str
+    what: str
+
+
+class _Begun(NamedTuple):
+    ticket: Any
+    waits_for: str
+    """Whom, as an error says it."""
+    what: str
+
+
 class Transfers:
     """The transfers of step ``step``, of which number n has tag ``tag + n``.
 
@@ -40,26 +69,40 @@ class Transfers:
 
     def __init__(self, step: int, tag: int, seconds: float) -> None:
         self._step, self._tag, self._seconds = step, tag, seconds
-        self._sends: dict[int, tuple[Any, Peer, str]] = {}
-        self._receives: dict[int, tuple[Any, Peer, str]] = {}
-        """By number: the ticket, the task at the other end, and what is sent."""
+        self._sends: dict[int, _Begun] = {}
+        self._receives: dict[int, _Begun] = {}
+        self._collectives: dict[int, _Begun] = {}
+        """By number."""
 
     @property
     def sent(self) -> tuple[int, ...]:
-        """The numbers of the transfers that were begun to be sent."""
-        return tuple(sorted(self._sends))
+        """The numbers of the transfers that were begun to be sent, collectives included."""
+        return tuple(sorted((*self._sends, *self._collectives)))
 
     def send(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to send ``memory``, which is not written before this has ended."""
         tag = self._tag + number
         ticket = yield Post(peer.rank, tag, memory, True, what, self._step)
-        self._sends[number] = ticket, peer, what
+        self._sends[number] = _Begun(ticket, f"was not taken by {peer.name}", what)
 
     def receive(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to receive into ``memory``, which is not touched before this has ended."""
         tag = self._tag + number
         ticket = yield Post(peer.rank, tag, memory, False, what, self._step)
-        self._receives[number] = ticket, peer, what
+        self._receives[number] = _Begun(ticket, f"did not come from {peer.name}", what)
+
+    def reduce(self, collective: Collective, memory: Any) -> Role:
+        """Begin a collective on ``memory``, an array, not touched before this has ended.
+
+        Those of a step are begun in the order of their numbers.
+        """
+        ranks = tuple(member.rank for member in collective.members)
+        names = ", ".join(member.name for member in collective.members)
+        ticket = yield AllReduce(
+            collective.group, ranks, memory, collective.combiner, collective.what, self._step
+        )
+        begun = _Begun(ticket, f"was not combined over {names}", collective.what)
+        self._collectives[collective.number] = begun
 
     def ended(self, number: int) -> Role:
         """Go on once transfer ``number``, which was begun here, has ended.
@@ -67,14 +110,13 @@ class Transfers:
         Raises:
             ClusterError: it does not end in time, with the task that it waits for.
         """
-        receives = number in self._receives
-        ticket, peer, what = (self._receives if receives else self._sends)[number]
+        kinds = self._receives, self._sends, self._collectives
+        begun = next(kind[number] for kind in kinds if number in kind)
         try:
-            yield Await(ticket, self._seconds)
+            yield Await(begun.ticket, self._seconds)
         except Overdue:
-            way = "come from" if receives else "be taken by"
             raise ClusterError(
-                f"step {self._step}: {what} did not {way} {peer.name} within {self._seconds:g} s"
+                f"step {self._step}: {begun.what} {begun.waits_for} within {self._seconds:g} s"
             ) from None
 
     def all_sent(self) -> Role:
@@ -86,11 +128,17 @@ class Transfers:
         for number in list(self._sends):
             yield from self.ended(number)
 
-    def drain(self, sent: Collection[int], expected: Iterable[Expected]) -> Role:
+    def drain(
+        self,
+        sent: Collection[int],
+        expected: Iterable[Expected],
+        collectives: Iterable[Collective] = (),
+    ) -> Role:
         """Bring all transfers to an end, of which those of ``sent`` were begun by their senders.
 
         ``expected`` are all messages that this task may receive in the step: what was sent before
-        a receive for it was begun is received now, to nowhere.
+        a receive for it was begun is received now, to nowhere. Of ``collectives``, all those of the
+        step in order, what any member has begun is begun here as well.
 
         Raises:
             ClusterError: one does not end in time.
@@ -99,13 +147,19 @@ class Transfers:
             if message.number in sent and message.number not in self._receives:
                 memory = bytearray(message.bytes)
                 yield from self.receive(message.number, message.peer, memory, message.what)
+        for collective in collectives:
+            if collective.number in sent and collective.number not in self._collectives:
+                operand = np.zeros(collective.count, collective.dtype.numpy)
+                yield from self.reduce(collective, operand)
         for number in [n for n in self._receives if n in sent]:
             yield from self.ended(number)
         yield from self.withdraw()
         yield from self.all_sent()
+        for number in self._collectives:
+            yield from self.ended(number)
 
     def withdraw(self) -> Role:
         """Give up the receives; one that has ended is not touched by that."""
         while self._receives:
-            _, (ticket, _, _) = self._receives.popitem()
-            yield Withdraw(ticket)
+            _, begun = self._receives.popitem()
+            yield Withdraw(begun.ticket)

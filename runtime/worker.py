@@ -2,8 +2,9 @@
 
 It serves any number of sessions. What a session tells it:
 
-    a. Register: the part of a program is compiled and kept; the answer names the variables that
-       have no value yet, and the order of its transfers. What is wrong with it is Refused.
+    a. Register: the part of a program is compiled, beside the steps of others, and kept; the answer
+       names the variables that have no value yet, and the order of its transfers. What is wrong
+       with it is Refused.
     b. Run: a step is begun, beside those of other sessions. When it is computed, it is committed
        and the session is told; where all tasks have to agree first, it is told before.
     c. Commit: all tasks have computed; the variables are written, before anything else is heard,
@@ -18,6 +19,7 @@ What other workers and the driver tell it (``agreement`` says why):
     g. Inquire: Standing is answered, at once or when it is known.
     h. Standing: a step that is prepared here is committed or given up.
     i. Lost: a task has died. Its sessions are closed; their steps that have not computed stop.
+    j. Doubt: a session that all workers have (``peers``) is told what became of a step here.
 
 One session has one step under way at a time; no step waits for a step of another session. What
 comes in no order that a session would tell it in does no harm: a message was lost.
@@ -39,6 +41,7 @@ from graphc.runtime.messages import (
     Close,
     Commit,
     Computed,
+    Doubt,
     Drain,
     Drained,
     Failed,
@@ -88,13 +91,22 @@ class Worker:
 
     def _register(self, sender: int, message: Register) -> Role:
         client = sender, message.session
+        self._programs.setdefault(client, {})
+        yield Spawn(self._load(client, message))
+
+    def _load(self, client: Client, message: Register) -> Role:
+        """Beside the steps of other sessions; the session may be closed meanwhile."""
         answer: Message
         try:
-            loaded = yield Work(lambda: self.engine.load(part_of(message), client), about="compile")
+            part = part_of(message)
+            compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+            if client not in self._programs:
+                return
+            loaded = self.engine.keep(part, compiled, client)
+            self._programs[client][message.program] = loaded
         except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
             answer = Refused(message.program, *_told(error))
         else:
-            self._programs.setdefault(client, {})[message.program] = loaded
             answer = Registered(message.program, loaded.missing, packed(loaded.strands))
         yield Tell(*client, answer)
 
@@ -185,6 +197,11 @@ class Worker:
     def _standing(self, sender: int, message: Standing) -> Role:
         yield from self._agreement.standing(sender, message)
 
+    def _doubt(self, sender: int, message: Doubt) -> Role:
+        state = self.engine.decisions.give_up(message.session, message.step)
+        answer = Standing(self._rank, message.session, message.step, state)
+        yield Tell(sender, message.session, answer)
+
     def _lose(self, sender: int, message: Lost) -> Role:
         self.left.add(sender)
         self._agreement.lost.add(sender)
@@ -206,6 +223,7 @@ class Worker:
         Close: _close,
         Inquire: _inquire,
         Standing: _standing,
+        Doubt: _doubt,
         Leave: _leave,
         Lost: _lose,
     }

@@ -24,16 +24,9 @@ def transfers(
     and is not touched here is sent after a commit, so it is waited for behind this one's.
     ``moved`` are storages that became others.
     """
-    written: dict[int, int] = {}
-    touched: dict[int, tuple[int, int]] = {}
-    for number, call in enumerate(calls):
-        written |= dict.fromkeys(call.writes, number + 1)
-        for storage in call.storages:
-            touched.setdefault(storage, (min(number, commit), len(draft.sends)))
+    written = {storage: n + 1 for n, call in enumerate(calls) for storage in call.writes}
+    touched = _touched(draft, calls, commit)
     never = (commit, len(draft.sends))
-    for number, send in enumerate(draft.sends):
-        first = touched.get(send.storage, never)
-        touched[send.storage] = min(first, (min(send.after, commit), number))
     arriving = sorted(draft.receives, key=lambda receive: touched.get(receive[1], never))
     receives = []
     for node, at in arriving:
@@ -50,6 +43,18 @@ def transfers(
         sends.append(Transfer(send.node.attrs["edge"], now, send.node.attrs["to"], begin))
     sends.sort(key=lambda transfer: transfer.call)
     return tuple(sends), tuple(receives)
+
+
+def _touched(draft: Draft, calls: Sequence[Call], commit: int) -> dict[int, tuple[int, int]]:
+    """By which call, then by which send, each storage is needed first."""
+    touched: dict[int, tuple[int, int]] = {}
+    for number, call in enumerate(calls):
+        for storage in call.storages:
+            touched.setdefault(storage, (min(number, commit), len(draft.sends)))
+    for number, send in enumerate(draft.sends):
+        here = min(send.after, commit), number
+        touched[send.storage] = min(touched.get(send.storage, here), here)
+    return touched
 
 
 def reductions_of(draft: Draft, calls: Sequence[Call], commit: int) -> tuple[Reduction, ...]:

@@ -119,7 +119,7 @@ class Facts:
     def apply(self, expr: Apply, operands: Sequence[Fact]) -> Fact:
         if any(fact.partial for fact in operands):
             return _linear(expr, operands)
-        if not any(fact.shift for fact in operands):
+        if all(fact.shift == 0 for fact in operands):
             return PLAIN
         rule = _SHIFTS.get(expr.op)
         if rule is None or expr.dtype is not int64:

@@ -10,15 +10,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
+from graphc.runtime.drivers.communicators import Communicators
 from graphc.runtime.drivers.control import ControlChannel
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
+    AllReduce,
     Await,
     Box,
     Hear,
@@ -55,10 +57,10 @@ SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """A transfer under way; it keeps what it was asked for, memory and all."""
+    """A transfer or a reduction under way; it keeps what it was asked for, memory and all."""
 
     request: Any
-    post: Post
+    post: Post | AllReduce
     begun: float
     """When, as far as anybody wants to know."""
     done: bool = False
@@ -87,6 +89,7 @@ class MpiDriver:
         self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
         """By box the role that waits for a message, its turn, and since when."""
         self._transfers: list[Ticket] = []
+        self._communicators = Communicators()
         self._limits: dict[Running, tuple[float, int]] = {}
         """When the wait of a role, its turn, is overdue."""
         self._lock = threading.RLock()
@@ -97,6 +100,11 @@ class MpiDriver:
         self.lost = ""
         """Why no role can be run any more, if so."""
         threading.Thread(target=self._serve, name="graphc-service", daemon=True).start()
+
+    def make_groups(self, members: Sequence[int], count: int) -> None:
+        """Make so many communicators of ``members``, for ``AllReduce``. Collective over all."""
+        with self._lock:
+            self._communicators.make(self._data, members, count)
 
     def start(self, role: Role) -> Running:
         """Run ``role`` beside all others, whenever the driver runs."""
@@ -137,6 +145,14 @@ class MpiDriver:
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
+    def gather(self, own: bytes) -> list[bytes]:
+        """What every process gives, by rank, all of one length; collective."""
+        size = len(own)
+        found = bytearray(size * self.size)
+        with self._lock:
+            self._data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
+        return [bytes(found[i : i + size]) for i in range(0, len(found), size)]
+
     def fail(self, reason: str) -> None:
         """End all waits, now and from now on, with a ClusterError: some task is gone.
 
@@ -159,6 +175,8 @@ class MpiDriver:
                 self._end_recording()
                 self._control.close()
                 self._data.Free()
+                if not self._transfers:
+                    self._communicators.free()
         self.fail("the server of this process was closed")
 
     def _end_recording(self) -> None:
@@ -296,6 +314,12 @@ class MpiDriver:
         self._transfers.append(ticket)
         return False, ticket
 
+    def _all_reduce(self, running: Running, effect: AllReduce) -> tuple[bool, Any]:
+        now = self._now()
+        ticket = Ticket(self._communicators.begin(effect), effect, now)
+        self._transfers.append(ticket)
+        return False, ticket
+
     def _await(self, running: Running, effect: Await) -> tuple[bool, Any]:
         ticket: Ticket = effect.ticket
         if not ticket.done and ticket.request.Test():
@@ -314,11 +338,22 @@ class MpiDriver:
         return False, None
 
     def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
+        if not effect.aside:
+            return False, self._done(effect)
+        given = running, running.turn, effect
+        threading.Thread(target=self._do_aside, args=given, name="graphc-work", daemon=True).start()
+        return True, None
+
+    def _do_aside(self, running: Running, turn: int, effect: Work) -> None:
+        self._ready.append((running, turn, self._done(effect)))
+
+    def _done(self, effect: Work) -> Any:
+        """What work gives, or its error."""
         begin = self._now()
         try:
-            return False, effect.function()
+            return effect.function()
         except Exception as error:  # noqa: BLE001, it is raised where the role asked for it
-            return False, error
+            return error
         finally:
             if self._recorder is not None:
                 self._recorder.work(effect, begin, time.perf_counter())
@@ -350,6 +385,7 @@ class MpiDriver:
         Tell: _tell,
         Hear: _hear,
         Post: _post,
+        AllReduce: _all_reduce,
         Await: _await,
         Withdraw: _withdraw,
         Work: _work,

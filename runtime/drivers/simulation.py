@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
+from graphc.runtime.drivers.gathering import Gathering, combined
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     WORKER_BOX,
+    AllReduce,
     Await,
     Box,
     Hear,
@@ -62,19 +64,23 @@ class Network:
     detection: float | None = 1.0
 
 
+_NO_CHANNEL = -1, -1, -1
+"""That of a reduction: it goes between all."""
+
+
 class Stuck(Exception):  # noqa: N818, it says how things stand
     """Roles wait, and nothing is under way that could wake them."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A transfer that was begun."""
+    """A transfer or a reduction that was begun."""
 
     memory: Any
     channel: tuple[int, int, int]
     """From, to, and the tag."""
     rank: int
-    post: Post
+    post: Post | AllReduce
     begun: float
     done: bool = False
     waiter: tuple[Running, int] | None = None
@@ -115,6 +121,7 @@ class Simulation:
         self._last: dict[Any, float] = {}
         self._arrived: dict[tuple[int, int, int], deque[Ticket]] = {}
         self._expected: dict[tuple[int, int, int], deque[Ticket]] = {}
+        self._gathering = Gathering()
 
     def spawn(self, rank: int, role: Role) -> Running:
         """Begin to run ``role`` in task ``rank``."""
@@ -248,6 +255,22 @@ class Simulation:
             self._end(received)
             self._end(sent)
 
+    def _all_reduce(self, running: Running, effect: AllReduce) -> Ticket:
+        """What all members have begun reaches each of them some time later."""
+        ticket = Ticket(effect.memory, _NO_CHANNEL, running.rank, effect, self.now)
+        begun = self._gathering.begin(running.rank, effect, ticket)
+        if begun and self.dead.isdisjoint(effect.members):
+            total = combined(begun)
+            for _, other in begun:
+                travel = self.network.latency + self._random.random() * self.network.jitter
+                time = self.now + travel + total.nbytes / self.network.bandwidth
+                self._at(time, self._reduced, other, total)
+        return ticket
+
+    def _reduced(self, ticket: Ticket, total: Any) -> None:
+        ticket.memory[...] = total
+        self._end(ticket)
+
     def _size(self, memory: Any) -> int:
         """The bytes of what is transferred."""
         return memoryview(memory).nbytes
@@ -341,6 +364,7 @@ class Simulation:
         Tell: _tell,
         Hear: _hear,
         Post: _post,
+        AllReduce: _all_reduce,
         Await: _await,
         Withdraw: _withdraw,
         Work: _work,

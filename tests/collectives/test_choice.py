@@ -3,10 +3,12 @@
 import pytest
 
 from graphc.compiler.collectives import ONE_HOST, Choice, Costs, choose, direct, ring, scattered
+from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.cost import CostSimulation
 from graphc.runtime.drivers.topology import Hosts, Uniform, Wire
 from graphc.runtime.operands import Sizes
-from graphc.runtime.reduction import Reduction
+from graphc.runtime.reduction import Planned, Reduction
+from graphc.runtime.transfers import Peer, Transfers
 
 WIRE = Wire(latency=5e-6, message=1e-6, bandwidth=1e10)
 COSTS = Costs(latency=5e-6, message=1e-6, byte=1e-10, combine=5e-11)
@@ -17,9 +19,9 @@ def simulated(make, members, elements, topology):
     simulation = CostSimulation(topology)
     running = []
     for member in range(members):
-        memory = Sizes(4, COSTS.combine)
-        names = ["task"] * members
-        role = Reduction(make(member), memory, range(members), names, 0, 60.0, "x").run()
+        everyone = tuple(Peer(n, f"task {n}") for n in range(members))
+        planned = Planned(make(member), everyone, float32, "sum", "x")
+        role = Reduction(planned, Sizes(4, COSTS.combine), Transfers(0, 0, 60.0)).run()
         running.append(simulation.spawn(member, role))
     simulation.run(*running)
     assert all(role.error is None for role in running)

@@ -7,10 +7,13 @@ from graphc.compiler import CompileOptions
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
-from graphc.runtime.effects import Hear, Overdue
+from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Tell
 from graphc.runtime.engine import Engine
 from graphc.runtime.master import Master
+from graphc.runtime.messages import Leave
 from graphc.runtime.planning import make_plan
+from graphc.runtime.sessions import Parts
+from graphc.runtime.sharded_planning import members_of
 from graphc.runtime.state import VariableStore
 from graphc.runtime.tags import tags_of_task
 from graphc.runtime.worker import Worker
@@ -58,9 +61,23 @@ class SimulatedCluster:
         """Begin ``script(session)``, a generator, in task ``rank``."""
         master = Master(
             self.spec, rank, box, self.engines[rank], CompileOptions(), self.patience,
-            self.tags[rank], self.prepared.plan,
+            self.tags[rank], self.prepared.plan, self.prepared.plan,
         )  # fmt: skip
         return self.simulation.spawn(rank, script(SimulatedSession(master)))
+
+    def sharing(self, rank, script, strategy, number=0):
+        """Begin ``script(session)`` in task ``rank``: its ``number``-th session with a strategy."""
+        parts = Parts(
+            self.spec, rank, self.engines[rank], CompileOptions(), self.patience, strategy,
+            members_of(self.spec), number,
+        )  # fmt: skip
+        meeting = parts.meeting(self.workers[rank], 1 + number, self.tags[rank])
+        return self.simulation.spawn(rank, script(SimulatedSession(meeting)))
+
+    def join(self, *ranks):
+        """Let tasks tell the others that they open no session any more."""
+        for rank in ranks:
+            self.simulation.spawn(rank, _leaving(set(range(self.spec.size)) - {rank}))
 
     def run(self, *clients):
         """What the scripts return; their first error is raised."""
@@ -80,6 +97,11 @@ class SimulatedCluster:
         return store.arrays[name].copy() if name in store.initialized else None
 
 
+def _leaving(others):
+    for rank in sorted(others):
+        yield Tell(rank, WORKER_BOX, Leave())
+
+
 def _silence(seconds):
     with suppress(Overdue):
         yield Hear(NOBODY, seconds)
@@ -90,9 +112,19 @@ class SimulatedSession:
 
     def __init__(self, master):
         self.master = master
+        self.split = ()
+        """Along which axis each of what was fetched last is divided, if workers share a batch."""
+        self._found = {}
 
     def run(self, fetches, targets=(), feeds=None):
         feeds = feeds or {}
         tensors = tuple(f.value() if isinstance(f, gx.Variable) else f for f in fetches)
-        prepared = yield from self.master.prepare((tensors, tuple(targets), tuple(feeds)))
+        signature = tensors, tuple(targets), tuple(feeds)
+        if signature not in self._found:
+            self._found[signature] = yield from self.master.prepare(signature)
+        prepared = self._found[signature]
+        self.split = sharding.fetches if (sharding := prepared.own.part.sharding) else ()
         return (yield from self.master.run(prepared, list(feeds.values())))
+
+    def close(self):
+        yield from self.master.close()

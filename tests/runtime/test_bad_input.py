@@ -182,11 +182,10 @@ def test_a_session_needs_a_server_that_exists():
         gx.Session(graph=3)
 
 
-def test_a_strategy_needs_workers():
-    with pytest.raises(gx.ClusterError, match=f"(?s)a strategy needs workers.*{HERE}"):
-        gx.Session(strategy=gx.distribute.DataParallel())
+@pytest.mark.parametrize("target", ["", "mpi://job:worker/task:0"])
+def test_a_class_is_no_strategy(target):
     with pytest.raises(gx.GraphError, match=f"(?s)DataParallel'> is no strategy.*{HERE}"):
-        gx.Session("mpi://job:worker/task:0", strategy=gx.distribute.DataParallel)
+        gx.Session(target, strategy=gx.distribute.DataParallel)
 
 
 @pytest.mark.parametrize("batch", [3, {"x": 0}, {1: 0}])

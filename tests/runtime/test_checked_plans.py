@@ -20,7 +20,7 @@ from tests.runtime.cluster import SimulatedCluster
 from tests.runtime.test_mpi import mpiexec
 from tests.runtime.test_random_placement import CHIEF, cluster_for
 
-WAITED_FOR = r"(did not (come from|be taken by)|waited [0-9.]+ s for) /job:worker/task:\d"
+WAITED_FOR = r"(did not come from|was not taken by|waited [0-9.]+ s for) /job:worker/task:\d"
 
 
 def strands_for(plan):
@@ -28,7 +28,7 @@ def strands_for(plan):
     found = {}
     for rank, part in plan.parts.items():
         target = target_here("host")
-        program = compile_part(part.graph, target, apart=part.once, fetched=part.fetched)
+        program = compile_part(part.graph, target, apart=bool(part.once), fetched=part.fetched)
         instructions = instructions_of(program)
         check_memory(program, instructions)
         found[rank] = strands_of(instructions, part.routes)

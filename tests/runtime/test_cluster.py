@@ -187,3 +187,23 @@ def test_a_device_that_no_task_has_is_refused():
     cluster = SimulatedCluster(SPEC)
     with pytest.raises(gx.DeviceError, match="task:9"):
         cluster.run(cluster.client(CHIEF, script))
+
+
+@pytest.mark.parametrize("rows", [2**29, 3])
+def test_a_tensor_that_no_message_holds_is_refused(rows):
+    with gx.device("/job:worker/task:1"):
+        n = gx.placeholder(gx.int32, [None], name="n")
+        big = gx.broadcast_to(gx.cast(n, gx.float32), [rows, n.shape[0]], name="big")
+    with gx.device("/job:worker/task:0"):
+        total = gx.reduce_sum(big)
+
+    def script(session):
+        try:
+            yield from session.run([total], feeds={n: np.array([1, 2], np.int32)})
+        except gx.GraphcError as error:
+            return str(error)
+        return "ran"
+
+    cluster = SimulatedCluster(SPEC)
+    (told,) = cluster.run(cluster.client(CHIEF, script))
+    assert ("4,294,967,296 bytes" in told and "big" in told) if rows > 3 else told == "ran"

@@ -7,13 +7,15 @@ import pytest
 
 from graphc.compiler.collectives import Costs, direct, ring, scattered, tree
 from graphc.compiler.collectives.cost import direct_seconds, ring_seconds, scattered_seconds
+from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.cost import CostSimulation, Lockstep
 from graphc.runtime.drivers.simulation import Stuck
 from graphc.runtime.drivers.topology import Hosts, Uniform, Wire
 from graphc.runtime.effects import Await, Hear, Post, Tell, Work
 from graphc.runtime.messages import Leave
 from graphc.runtime.operands import Sizes
-from graphc.runtime.reduction import Reduction
+from graphc.runtime.reduction import Planned, Reduction
+from graphc.runtime.transfers import Peer, Transfers
 
 COSTS = Costs(latency=5e-6, message=1e-6, byte=1e-10, combine=1e-10)
 WIRE = Wire(latency=5e-6, message=1e-6, bandwidth=1e10)
@@ -21,10 +23,9 @@ FAST = Wire(latency=1e-6, message=5e-7, bandwidth=4e10)
 
 
 def role(plan):
-    everyone = range(plan.members)
-    names = [f"task {n}" for n in everyone]
-    memory = Sizes(4, COSTS.combine)
-    return Reduction(plan, memory, everyone, names, 0, 60.0, "gradients").run()
+    members = tuple(Peer(n, f"task {n}") for n in range(plan.members))
+    planned = Planned(plan, members, float32, "sum", "gradients")
+    return Reduction(planned, Sizes(4, COSTS.combine), Transfers(0, 0, 60.0)).run()
 
 
 def simulated(make, members, topology, slowness=None):

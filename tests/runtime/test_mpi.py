@@ -48,3 +48,7 @@ def test_clients_whose_variables_disagree_are_refused():
 
 def test_messages_of_any_length_keep_their_order():
     assert mpiexec("control.py", SPEC).split("\n") == ["heard all"] * 3 + [""]
+
+
+def test_a_step_does_not_wait_for_what_is_compiled_for_another_client():
+    assert mpiexec("compiling.py", SPEC).strip() == "steps meanwhile True"

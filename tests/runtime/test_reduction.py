@@ -7,17 +7,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from graphc.compiler.collectives import direct, ring, scattered, tree
-from graphc.ir.dtypes import DTYPES
+from graphc.compiler.collectives import direct, library, ring, scattered, tree
+from graphc.ir.dtypes import DTYPES, as_dtype, int64
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.simulation import Network, Simulation
 from graphc.runtime.effects import Stop
 from graphc.runtime.operands import Arrays
-from graphc.runtime.reduction import Reduction
+from graphc.runtime.reduction import Planned, Reduction
+from graphc.runtime.transfers import Peer, Transfers
 
 PATIENCE = 60.0
 NAMES = [f"/job:worker/task:{n}" for n in range(12)]
-KINDS = ("ring", "direct", "scattered", "tree")
+KINDS = ("ring", "direct", "scattered", "tree", "mpi")
 COMBINERS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
@@ -33,6 +34,7 @@ def case(seed):
         "ring": lambda m: ring(m, members, elements, pieces),
         "direct": lambda m: direct(m, members, elements),
         "scattered": lambda m: scattered(m, members, elements),
+        "mpi": lambda m: library(m, members, elements),
         "tree": lambda m: tree(m, bounds, elements),
     }[kind]
     return rng, [make(m) for m in range(members)], bounds
@@ -43,19 +45,33 @@ def operands(seed, bounds, elements, dtype=np.int64):
     return values, [list(values[a:b].copy()) for a, b in pairwise(bounds)]
 
 
+class Member:
+    """A reduction and the transfers of its step."""
+
+    def __init__(self, plan, rows, ranks, tag, combiner, seconds):
+        peers = tuple(Peer(rank, name) for rank, name in zip(ranks, NAMES, strict=False))
+        dtype = as_dtype(rows[0].dtype)
+        self.planned = Planned(plan, peers, dtype, combiner, "gradients", first=3, group=0)
+        self.transfers = Transfers(0, tag, seconds)
+        self.run = Reduction(self.planned, Arrays(rows, combiner), self.transfers).run
+
+    @property
+    def sent(self):
+        return self.transfers.sent
+
+    def drain(self, sent):
+        planned = self.planned
+        return self.transfers.drain(sent, planned.expected(), planned.collectives())
+
+
 def reductions(plans, rows, ranks, tag, combiner="sum", seconds=PATIENCE):
-    return [
-        Reduction(
-            plan, Arrays(rows[m], combiner), ranks, NAMES[: len(ranks)], tag, seconds, "gradients"
-        )
-        for m, plan in enumerate(plans)
-    ]
+    return [Member(p, rows[m], ranks, tag, combiner, seconds) for m, p in enumerate(plans)]
 
 
 def left_over(simulation):
     """What is under way on any channel."""
     channels = [*simulation._arrived.values(), *simulation._expected.values()]
-    return [ticket for channel in channels for ticket in channel]
+    return [ticket for channel in channels for ticket in channel] + simulation._gathering.left
 
 
 def finish(simulation, running):
@@ -178,6 +194,19 @@ def test_tree_gives_the_same_bits_for_any_number_of_members(shards, rng):
     assert len(found) == 1
 
 
+def test_all_who_may_be_missing_from_a_reduction_by_mpi_are_named():
+    (role, *_) = reductions(
+        [library(m, 3, 9) for m in range(3)], operands(0, range(4), 9)[1], range(3), 0, seconds=5.0
+    )
+    simulation = Simulation(0)
+    running = simulation.spawn(0, role.run())
+    names = ", ".join(NAMES[:3])
+    with pytest.raises(
+        ClusterError, match=f"^step 0: gradients was not combined over {names} within 5 s$"
+    ):
+        finish(simulation, [running])
+
+
 def test_who_is_late_is_named():
     (role, *_) = reductions(
         [ring(m, 3, 9) for m in range(3)], operands(0, range(4), 9)[1], range(3), 0, seconds=5.0
@@ -185,7 +214,8 @@ def test_who_is_late_is_named():
     simulation = Simulation(0)
     running = simulation.spawn(0, role.run())
     with pytest.raises(
-        ClusterError, match=r"^step 0: gradients: .* did not come from /job:worker/task:2 within 5 s$"
+        ClusterError,
+        match=r"^step 0: a part of gradients did not come from /job:worker/task:2 within 5 s$",
     ):
         finish(simulation, [running])
 
@@ -209,4 +239,4 @@ def test_what_does_not_fit_is_refused(rows, combiner, text):
 
 def test_names_for_all_members():
     with pytest.raises(ValueError, match="are not 2 tasks"):
-        Reduction(direct(0, 2, 1), Arrays([np.zeros(1)], "sum"), [0], NAMES[:2], 0, 1.0, "x")
+        Planned(direct(0, 2, 1), (Peer(0, "x"),), int64, "sum", "x")

@@ -1,4 +1,4 @@
-"""Reductions between real ranks, with sends that are buffered and with such that are not."""
+"""Reductions between real ranks: by plans, with sends buffered or not, and by MPI itself."""
 
 import pytest
 
@@ -12,4 +12,25 @@ pytestmark = pytest.mark.mpi
 def test_every_plan_reduces_and_aborts(ranks, synchronous):
     spec = {"worker": ["localhost"] * ranks}
     lines = mpiexec("reductions.py", spec, GRAPHC_SYNCHRONOUS_SENDS=synchronous).splitlines()
-    assert sorted(lines) == [f"task {rank}: right 20, left 0" for rank in range(ranks)]
+    assert sorted(lines) == [f"task {rank}: right 25, left 0" for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4, 5])
+def test_mpi_itself_gives_all_the_same_bits_and_always_the_same(ranks):
+    """What its standard demands and what it recommends: the default relies on both."""
+    lines = mpiexec("same_bits.py", {"worker": ["localhost"] * ranks}).splitlines()
+    assert lines == ["20 reductions, each with one result: True"]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_sessions_that_reduce_by_mpi(ranks):
+    """Every worker has one, steps fail in between, two are open at one time."""
+    lines = mpiexec("by_mpi.py", {"worker": ["localhost"] * ranks}, GRAPHC_SYNCHRONOUS_SENDS="0")
+    assert sorted(lines.splitlines()) == [
+        f"task {rank}: right 24, refused 8, left 0" for rank in range(ranks)
+    ]
+
+
+def test_one_session_feeds_for_all_and_reduces_by_mpi():
+    spec = {"ps": ["localhost"], "worker": ["localhost"] * 2}
+    assert mpiexec("by_mpi.py", spec).splitlines() == ["task 1: right 24, refused 8, left 0"]

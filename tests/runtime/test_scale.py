@@ -11,7 +11,7 @@ import graphc as gx
 from graphc.runtime.drivers.simulation import Network
 from tests.runtime.cluster import Prepared, SimulatedCluster
 
-SERVERS, WORKERS, CLIENTS, STEPS = 8, 56, 12, 3
+SERVERS, WORKERS, CLIENTS, STEPS = 8, 56, 12, 2
 SPEC = {"ps": SERVERS, "worker": WORKERS}
 EACH = WORKERS // CLIENTS
 """So many workers compute for each client, of which it is the first."""

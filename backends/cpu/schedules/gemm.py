@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from graphc.backends.cpu.schedules import gemm_blocking as blocking
-from graphc.backends.cpu.schedules.gemm_blocking import Grid, Tile
+from graphc.backends.cpu.schedules.gemm_blocking import Grid, Packing, Tile
 from graphc.backends.cpu.schedules.gemm_match import Contraction, Factor, count, match
 from graphc.backends.cpu.schedules.gemm_micro import Panel, Sums, Walk, sums
 from graphc.backends.cpu.schedules.gemm_pack import Packer, Strip
@@ -77,9 +77,11 @@ class _Product:
             found.row_count, found.cols.extent, found.depth, count(found.batch), found.dtype
         )
         self.tile = blocking.choose_tile(shape, target)
+        self.packing = Packing.ALWAYS
         self.packed_a = self._reserve_a(reserve)
         self.packed_b = self._reserve_b(reserve, shape)
-        self.packs_in_task = self.packed_b is not None and self._is_small(shape)
+        self.shape = shape
+        self.packs_in_task = self.packed_b is not None and self._is_small()
         self.grid = blocking.choose_grid(shape, self.tile, self.packs_in_task)
         self.height = lowering.dim(found.row_count)
         self.width = lowering.dim(found.cols.extent)
@@ -92,9 +94,25 @@ class _Product:
             return
         if self.packed_a is not None:
             self._pack_rows(self.packed_a)
+        if self.packing is Packing.MANY_ROWS:
+            self._packed_if_it_pays()
+        else:
+            self._packed_tasks()
+
+    def _packed_tasks(self) -> None:
         if self.packed_b is not None and not self.packs_in_task:
             self._pack_columns(self.packed_b)
         self._tasks()
+
+    def _packed_if_it_pays(self) -> None:
+        """Tasks that pack ``b``, and others that read it where it is, for few rows."""
+        most = build.const(blocking.MAX_ROWS)
+        with self.emit.when(self.emit.op("lt", most, self.height)):
+            self._packed_tasks()
+        self.packed_b, self.packs_in_task = None, False
+        self.grid = blocking.choose_grid(self.shape, self.tile, whole_rows=True)
+        with self.emit.when(self.emit.op("le", self.height, most)):
+            self._tasks()
 
     # -- Packing ---------------------------------------------------------------------------------
 
@@ -107,15 +125,25 @@ class _Product:
 
     def _reserve_b(self, reserve: Reserve, shape: blocking.Shape) -> Buffer | None:
         found = self.found
-        contiguous = found.b.in_place(found.over) and found.b.stride(found.cols) == 1
-        if contiguous and not blocking.packs_contiguous(shape, self.target):
+        if found.b.in_place(found.over) and found.b.stride(found.cols) == 1:
+            self.packing = blocking.packing_of_contiguous(shape, self.target)
+        if self.packing is Packing.NEVER:
             return None
         return reserve(found.dtype, self._batch_of(found.b) * self._one_b)
 
-    def _is_small(self, shape: blocking.Shape) -> bool:
-        """Whether tasks may take all rows, so that each packs the panels that it alone reads."""
+    def _is_small(self) -> bool:
+        """Whether tasks may take all rows, so that each packs the panels that it alone reads.
+
+        Where rows are known in a run alone, they count as few: ``b`` is large, so tasks are many.
+        """
         alone = all(self.found.b.varies(axis) for axis in self.found.batch)
-        return alone and isinstance(shape.rows, int) and shape.rows < blocking.PACKING_PAYS
+        rows = self.shape.rows
+        few = (
+            self.packing is Packing.MANY_ROWS
+            if not isinstance(rows, int)
+            else (rows < blocking.PACKING_PAYS)
+        )
+        return alone and few
 
     def _batch_of(self, factor: Factor) -> Dim:
         return count(axis for axis in self.found.batch if factor.varies(axis))

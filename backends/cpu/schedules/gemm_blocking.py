@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from graphc.ir.dims import Dim
 from graphc.ir.dtypes import DType
@@ -102,19 +103,30 @@ def choose_unroll(depth: Dim) -> int:
     return next(n for n in (4, 2, 1) if depth % n == 0)
 
 
-def packs_contiguous(shape: Shape, target: Target) -> bool:
+class Packing(Enum):
+    """When a ``b`` with contiguous columns is copied into panels all the same."""
+
+    NEVER = auto()
+    MANY_ROWS = auto()
+    """Decided in each run: with more than ``MAX_ROWS`` rows, so that it is read more than once."""
+    ALWAYS = auto()
+
+
+def packing_of_contiguous(shape: Shape, target: Target) -> Packing:
     """Whether a ``b`` with contiguous columns is worth copying into panels all the same.
 
     Every tile down a panel reads it again, a page or more between its rows.
     """
-    if not all(isinstance(d, int) for d in (shape.rows, shape.cols, shape.depth)):
-        return False
-    assert isinstance(shape.rows, int)
-    bytes_ = shape.cols * shape.depth * shape.dtype.size
-    assert isinstance(bytes_, int)
+    if not isinstance(shape.cols, int):
+        return Packing.NEVER
+    depth = shape.depth if isinstance(shape.depth, int) else TYPICAL
+    bytes_ = shape.cols * depth * shape.dtype.size
+    far = bytes_ >= FAR * target.l2_bytes and depth is shape.depth
+    if not isinstance(shape.rows, int):
+        return Packing.MANY_ROWS if far else Packing.NEVER
     if shape.rows >= PACKING_PAYS:
-        return bytes_ > target.l2_bytes // 2
-    return shape.rows > MAX_ROWS and bytes_ >= FAR * target.l2_bytes
+        return Packing.ALWAYS if bytes_ > target.l2_bytes // 2 else Packing.NEVER
+    return Packing.ALWAYS if far and shape.rows > MAX_ROWS else Packing.NEVER
 
 
 def choose_grid(shape: Shape, tile: Tile, whole_rows: bool) -> Grid:

@@ -1,14 +1,16 @@
 """Reductions over members of a cluster, compiled to a plan of moves for each.
 
-``choose`` takes the cheapest of ``direct``, ``scattered`` and ``ring``; ``tree`` gives the same
-bits for any number of members.
+``choose`` takes the cheapest of ``direct``, ``scattered``, ``ring`` and ``library``, which is MPI's
+own; ``tree`` gives the same bits for any number of members.
 """
 
 from graphc.compiler.collectives.choice import Choice, choose
 from graphc.compiler.collectives.cost import ONE_HOST, Costs
 from graphc.compiler.collectives.direct import direct
+from graphc.compiler.collectives.library import library
 from graphc.compiler.collectives.moves import (
     SCRATCH,
+    AllReduce,
     Combine,
     Copy,
     Move,
@@ -22,6 +24,6 @@ from graphc.compiler.collectives.scattered import scattered
 from graphc.compiler.collectives.tree import tree
 
 __all__ = [
-    "ONE_HOST", "SCRATCH", "Choice", "Combine", "Copy", "Costs", "Move", "Plan", "Receive", "Send",
-    "Wait", "choose", "direct", "ring", "scattered", "tree",
+    "ONE_HOST", "SCRATCH", "AllReduce", "Choice", "Combine", "Copy", "Costs", "Move", "Plan",
+    "Receive", "Send", "Wait", "choose", "direct", "library", "ring", "scattered", "tree",
 ]  # fmt: skip

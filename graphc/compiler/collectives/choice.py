@@ -12,16 +12,20 @@ from graphc.compiler.collectives.cost import (
     ONE_HOST,
     Costs,
     direct_seconds,
+    library_seconds,
     ring_seconds,
     scattered_seconds,
 )
 from graphc.compiler.collectives.direct import direct
+from graphc.compiler.collectives.library import library
 from graphc.compiler.collectives.moves import Plan, check_member
 from graphc.compiler.collectives.ring import ring
 from graphc.compiler.collectives.scattered import scattered
 
 _PIECES = (1, 2, 4, 8, 16, 32, 64)
-_PLANS: dict[str, Callable[[int, int, int], Plan]] = {"direct": direct, "scattered": scattered}
+_PLANS: dict[str, Callable[[int, int, int], Plan]] = {
+    "direct": direct, "mpi": library, "scattered": scattered,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,12 @@ class Choice:
         return _PLANS[self.algorithm](member, self.members, self.elements)
 
 
-def choose(elements: int, itemsize: int, members: int, costs: Costs = ONE_HOST) -> Choice:
+def choose(
+    elements: int, itemsize: int, members: int, costs: Costs = ONE_HOST, *, own: bool = False
+) -> Choice:
     """The cheapest plan for ``elements`` of ``itemsize`` bytes; of equals, the one of fewer rounds.
+
+    ``own``: MPI's own reduction can be had, if ``costs`` say what it takes.
 
     Raises:
         ValueError: no members, or fewer than no elements.
@@ -65,4 +73,7 @@ def choose(elements: int, itemsize: int, members: int, costs: Costs = ONE_HOST) 
         for pieces in _PIECES
         if pieces <= longest
     ]
+    if own and costs.library is not None:
+        seconds = library_seconds(size, members, costs.library)
+        candidates.append(Choice("mpi", members, elements, seconds))
     return min(candidates, key=lambda choice: choice.seconds)

@@ -12,6 +12,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """What MPI's own reduction takes: to begin and end one, for each round of it, for a byte.
+
+    Most libraries double what they have combined in each round, and go around a ring with what is
+    large: both are told by these three, the bytes by those that a member of a ring sends.
+    """
+
+    call: float
+    round: float
+    byte: float
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What moving and combining takes; times are seconds, for one message or for one byte."""
 
@@ -21,10 +34,21 @@ class Costs:
     combine: float
     sharers: int = 1
     """How many members share a link."""
+    library: Library | None = None
+    """None: not known, so it is not chosen."""
 
 
 ONE_HOST = Costs(latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10)
 """Processes that share a machine's memory; a message is mostly the time to begin and to end it."""
+
+
+def library_seconds(size: int, members: int, library: Library) -> float:
+    """MPI's own, over ``size`` bytes; nothing if there is one member."""
+    if members == 1:
+        return 0.0
+    rounds = (members - 1).bit_length()
+    sent = 2 * (members - 1) / members * size
+    return library.call + rounds * library.round + sent * library.byte
 
 
 def ring_seconds(size: int, members: int, costs: Costs, pieces: int = 1) -> float:

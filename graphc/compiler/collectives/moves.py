@@ -38,6 +38,18 @@ class Receive:
 
 
 @dataclass(frozen=True, slots=True)
+class AllReduce:
+    """Begin to combine row 0, of ``count`` elements, with that of all members, as MPI does it.
+
+    Until its wait the row is neither read nor written.
+    """
+
+    number: int
+    """Among the messages of all members; it is one of each."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Go on once message ``number``, which was begun here, has ended."""
 
@@ -66,7 +78,7 @@ class Copy:
     count: int
 
 
-Move: TypeAlias = Send | Receive | Wait | Combine | Copy
+Move: TypeAlias = Send | Receive | AllReduce | Wait | Combine | Copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def told(rank):
     """What a rank tells, in order; no two ranks tell the same."""
     for number, length in enumerate(LENGTHS):
         constants = bytes([rank]) * length
-        yield Register(1, number, "text", ("n",), (), (), (), False, (), (), (), constants)
+        yield Register(1, number, "text", ("n",), (), (), (), (), (), (), (), constants)
         yield Drain(1, number, tuple(range(rank, number * 3000)))
         yield Computed(number)
 

@@ -2,32 +2,44 @@
 
 import numpy as np
 
-from graphc.compiler.collectives import direct, ring, scattered, tree
+from graphc.compiler.collectives import direct, library, ring, scattered, tree
+from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import Hear, Spawn, Stop, Tell
 from graphc.runtime.master import Tags
 from graphc.runtime.messages import Aborted
 from graphc.runtime.operands import Arrays
-from graphc.runtime.reduction import Reduction
+from graphc.runtime.reduction import Planned, Reduction
+from graphc.runtime.transfers import Peer, Transfers
 
 BOX = 7
 driver = MpiDriver()
 rank, size = driver.rank, driver.size
-names = [f"task {n}" for n in range(size)]
+driver.make_groups(range(size), 1)
+members = tuple(Peer(n, f"task {n}") for n in range(size))
 bounds = [round(n * 12 / size) for n in range(size + 1)]
 PLANS = {
     "ring": lambda n: ring(rank, size, n, 3),
     "direct": lambda n: direct(rank, size, n),
     "scattered": lambda n: scattered(rank, size, n),
+    "mpi": lambda n: library(rank, size, n),
     "tree": lambda n: tree(rank, bounds, n),
 }
 heard = {}
-tags = Tags(0, 1)
+tags = Tags(0, driver.tags)
 
 
-def reduction(plan, rows, seconds=30.0):
-    tag = tags.take(plan.messages)
-    return Reduction(plan, Arrays(rows, "sum"), range(size), names, tag, seconds, "gradients")
+class Reducing:
+    """A reduction and the transfers of its step."""
+
+    def __init__(self, plan, rows, seconds=30.0):
+        self.planned = Planned(plan, members, float32, "sum", "gradients", group=0)
+        self.transfers = Transfers(0, tags.take(plan.messages), seconds)
+        self.run = Reduction(self.planned, Arrays(rows, "sum"), self.transfers).run
+
+    def drain(self, sent):
+        planned = self.planned
+        return self.transfers.drain(sent, planned.expected(), planned.collectives())
 
 
 def everywhere(phase, numbers=()):
@@ -46,7 +58,7 @@ def aborted(role, phase, begins):
     yield from everywhere(phase)
     if handle is not None:
         yield Stop(handle)
-    yield from role.drain((yield from everywhere(phase + 1, role.sent)))
+    yield from role.drain((yield from everywhere(phase + 1, role.transfers.sent)))
 
 
 def values(kind, elements):
@@ -61,11 +73,11 @@ right = phase = 0
 for kind, make in PLANS.items():
     for elements in (0, 1, 7, 5000, 300000):
         rows, mine = values(kind, elements)
-        driver.drive(reduction(make(elements), mine).run())
+        driver.drive(Reducing(make(elements), mine).run())
         right += np.array_equal(mine[0], rows.sum(0))
         rows, mine = values(kind, elements)
         begins = rank != elements % size
-        driver.drive(aborted(reduction(make(elements), mine), phase, begins))
+        driver.drive(aborted(Reducing(make(elements), mine), phase, begins))
         phase += 2
 driver.drive(everywhere(phase))
 print(f"task {rank}: right {right}, left {len(driver._transfers)}")

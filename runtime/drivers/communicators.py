@@ -1,0 +1,50 @@
+"""Communicators for reductions by MPI itself, all made when a server starts.
+
+Making one is collective and may block, so it is done once, where all tasks are at the same point:
+no two can be made in different orders by different tasks, and no step waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.runtime.effects import AllReduce
+
+_OPERATIONS = {
+    "sum": "SUM", "prod": "PROD", "max": "MAX", "min": "MIN", "any": "LOR", "all": "LAND",
+}  # fmt: skip
+"""MPI's names of combiners."""
+
+
+class Communicators:
+    """Those of one task; there are none before ``make``."""
+
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def make(self, world: Any, members: Sequence[int], count: int) -> None:
+        """Make ``count`` of ``members``, ranks in ``world``. Collective over the whole world.
+
+        There are none for tasks that are no members, or for one alone. It does not hang if tasks
+        disagree on who the members are: that is found out and told later.
+        """
+        from mpi4py import MPI
+
+        first = world.Split(0 if world.rank in members else MPI.UNDEFINED, world.rank)
+        if first != MPI.COMM_NULL:
+            self._made = [first]
+            if first.size > 1:
+                self._made += [first.Dup() for _ in range(count - 1)]
+
+    def begin(self, effect: AllReduce) -> Any:
+        """The request of a reduction that has begun."""
+        from mpi4py import MPI
+
+        operation = getattr(MPI, _OPERATIONS[effect.combiner])
+        return self._made[effect.group].Iallreduce(MPI.IN_PLACE, effect.memory, operation)
+
+    def free(self) -> None:
+        """Free all; nothing may be under way on them. Collective."""
+        while self._made:
+            self._made.pop().Free()
