@@ -111,3 +111,22 @@ class TestRunner:
             run("```python\n1 / 0\n```\n", "d.py")
         with pytest.raises(AssertionError):
             run("```sh\nfalse\n```\n", "d.py")
+
+    def test_files_are_kept_and_not_run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        document = "```python\n# a_file.py\n1 / 0\n```\n\n" + self.DOCUMENT
+        (output,) = run(document, "d.py")
+        assert output.agrees()
+        assert Path("a_file.py").read_text() == "# a_file.py\n1 / 0\n"
+
+    @pytest.mark.parametrize(("value", "code"), [("2", 0), ("3", 1)])
+    def test_a_check_changes_nothing_and_tells_what_differs(self, value, code, tmp_path):
+        document = tmp_path / "d.md"
+        text = self.DOCUMENT.replace("x = 2", f"x = {value}")
+        document.write_text(text)
+        done = subprocess.run(
+            [sys.executable, ROOT / "tests/documents.py", "--check", document],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, document.read_text()) == (code, "", text)
+        assert ("but it prints\n3" in done.stderr) == bool(code)
