@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -46,7 +47,7 @@ class Server:
     wants anything any more. ``Server.spawn`` starts the other tasks as well.
 
     Args:
-        cluster: the tasks, whose order is that of the MPI ranks.
+        cluster: the tasks, whose order is that of the MPI ranks; a spec, or what makes one.
         job_name, task_index: the task that this is, which must be the one of this process.
         timeout: how many seconds to wait for another task before giving up.
         communicator: an intracommunicator of mpi4py with one process for each task; by default
@@ -54,19 +55,21 @@ class Server:
 
     Raises:
         GraphcError: a timeline is wanted that cannot be written.
-        ClusterError: the cluster has another number of tasks than there are processes, is not
-            that of all tasks, or this process was started for another task.
+        ClusterError: the cluster is none, has another number of tasks than there are processes, or
+            is not that of all tasks; or this process was started for another task, or has a server
+            already.
     """
 
     def __init__(
         self,
-        cluster: ClusterSpec,
+        cluster: ClusterSpec | Mapping[str, Any],
         job_name: str | None = None,
         task_index: int | None = None,
         timeout: float = PATIENCE,
         communicator: Any = None,
     ) -> None:
-        self.cluster = cluster
+        self.cluster = cluster = ClusterSpec(cluster)
+        check_unserved()
         self._timeline = wanted()
         self.driver = MpiDriver(communicator)
         _check_same(cluster, self.driver.gather(sha256(cluster.to_json().encode()).digest()))
@@ -93,7 +96,7 @@ class Server:
 
     @staticmethod
     def spawn(
-        cluster: ClusterSpec,
+        cluster: ClusterSpec | Mapping[str, Any],
         job_name: str | None = None,
         task_index: int | None = None,
         timeout: float = PATIENCE,
@@ -105,19 +108,20 @@ class Server:
         sessions until the server here is closed. They end with this process, however it ends.
 
         Args:
-            cluster: the tasks, all on this machine.
+            cluster: the tasks, all on this machine; a spec, or what makes one: ``{"worker": 2}``.
             job_name: the job of the task that this process becomes; by default the chief's.
             task_index: its number in the job.
             timeout: how many seconds to wait for another task before giving up.
             mpiexec: that of the MPI to use, as for ``graphc launch``.
 
         Raises:
-            ClusterError: a task on another host; a process that ``graphc launch`` or ``mpiexec``
-                started; a cluster that is running already; tasks that do not start.
+            ClusterError: no cluster; a task that it has not, or on another host; a process that
+                ``graphc launch`` or ``mpiexec`` started; a cluster that is running already; tasks
+                that do not start.
         """
         from graphc.runtime.spawn import spawn
 
-        return spawn(cluster, job_name, task_index, timeout, mpiexec)
+        return spawn(ClusterSpec(cluster), job_name, task_index, timeout, mpiexec)
 
     @property
     def target(self) -> str:
@@ -214,6 +218,16 @@ def server_at(target: str) -> Server:
 def targets() -> list[str]:
     """Those of the servers of this process that are not closed."""
     return sorted(_servers)
+
+
+def check_unserved() -> None:
+    """Refuse another server in this process: the other tasks would not make theirs.
+
+    Raises:
+        ClusterError: there is one that is not closed.
+    """
+    if served := targets():
+        raise ClusterError(f"this process serves {served[0]} already: close that server first")
 
 
 def _check_target(options: CompileOptions) -> None:

@@ -55,10 +55,13 @@ class Session:
         target: the server to run on; the empty string is this process.
         graph: the default graph if left out.
         options: how to compile.
-        strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``.
+        strategy: how the graph is run on several workers, such as ``gx.distribute.DataParallel()``;
+            without a target, on this process as the only one. By default nodes run where the graph
+            puts them.
 
     Raises:
-        GraphcError: a target that this process cannot reach.
+        GraphError: something that is no graph, or no strategy.
+        ClusterError: a target that this process cannot reach.
 
     The first compilation raises CompileError for a processor that this machine is not.
     """
@@ -217,8 +220,13 @@ def _programs(
     """The programs of a session on ``target``, the empty string being this process.
 
     Raises:
+        GraphError: something that is no strategy.
         ClusterError: there is no such server here.
     """
+    if strategy is not None and not isinstance(strategy, DataParallel):
+        raise GraphError(
+            located(f"{strategy!r} is no strategy, as gx.distribute.DataParallel()", user_source())
+        )
     if not target and strategy is None:
         return LocalPrograms(graph, options)
     from graphc.runtime.remote import ClusterPrograms

@@ -33,7 +33,7 @@ from graphc.runtime.cluster_spec import ClusterSpec, Task, world_size
 from graphc.runtime.crew import Crew
 from graphc.runtime.implementations import Implementation, find_mpiexec, implementation_of
 from graphc.runtime.launch import is_here
-from graphc.runtime.server import Server, targets
+from graphc.runtime.server import Server, check_unserved
 
 _TO_START, _TO_EXIT, _TO_DISCONNECT = 60.0, 5.0, 2.0
 """Seconds that tasks have to start, to come to their end, and to disconnect."""
@@ -126,8 +126,7 @@ def _check(cluster: ClusterSpec) -> None:
         )
     if not cluster:
         raise ClusterError("the cluster has no tasks to spawn")
-    if served := targets():
-        raise ClusterError(f"this process serves {served[0]} already: close that server first")
+    check_unserved()
     for task in cluster.tasks:
         host = host_of(cluster.task_address(*task))
         if not is_here(host):

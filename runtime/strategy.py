@@ -55,6 +55,8 @@ class DataParallel:
         if self.algorithm and self.algorithm not in ALGORITHMS:
             known = ", ".join(sorted(ALGORITHMS))
             raise ShardError(f"there is no algorithm {self.algorithm!r}; there are {known}")
+        if not isinstance(self.batch, Mapping) or not all(map(_is_entry, self.batch.items())):
+            raise ShardError(f"batch is a mapping from tensors to axes or None, not {self.batch!r}")
         if self.algorithm and self.reproducible is not None:
             raise ShardError("reproducible decides how sums are combined: give no algorithm")
 
@@ -77,3 +79,9 @@ class DataParallel:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_entry(item: tuple[Any, Any]) -> bool:
+    fed, axis = item
+    whole = isinstance(axis, int) and not isinstance(axis, bool)
+    return isinstance(fed, Tensor) and (axis is None or whole)

@@ -1,8 +1,8 @@
 """Runs what the documents show: their Python as one program, their shell commands, in order;
-a C program is kept as main.c.
+a C program is kept as main.c, and Python that begins with `# NAME.py` as that file.
 
 A block that follows one of these directly is what it prints. `python tests/documents.py FILE...`
-writes it anew (read the difference before you commit it).
+writes it anew (read the difference before you commit it); with `--check` it tells what differs.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ([\w-]+\.py)\n")
 _MNEMONIC = re.compile(r"^\t([a-z]\w*)", re.MULTILINE)
 
 
@@ -37,6 +38,13 @@ class Output:
     shown: Block
     printed: str
 
+    def difference(self, name):
+        """What to say where it does not agree; `name` is the document's."""
+        return (
+            f"{name} shows\n{self.shown.text}\nbut it prints\n{self.printed}\n"
+            f"`python tests/documents.py {name}` writes it anew"
+        )
+
     def agrees(self):
         """Equal; of assembly, which changes with LLVM, the same instructions in any order."""
         if self.shown.language == "asm":
@@ -55,7 +63,7 @@ def run(document, name, shell=True):
     `name` is what its Python code is called in messages, as one file.
     """
     blocks = blocks_of(document)
-    code = "".join(b.text for b in blocks if b.language == "python")
+    code = "".join(b.text for b in blocks if b.language == "python" and not _FILE.match(b.text))
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     runners = {"python": _Python(name)} | ({"sh": _shell, "c": _save} if shell else {})
     outputs = []
@@ -80,12 +88,15 @@ class _Python:
         self.names = {"__name__": "__main__"}
 
     def __call__(self, text):
+        if file := _FILE.match(text):
+            Path(file[1]).write_text(text)
+            return ""
         printed = io.StringIO()
         program = compile("\n" * self.lines + text, self.name, "exec")
         with contextlib.redirect_stdout(printed):
             exec(program, self.names)
         self.lines += text.count("\n")
-        return printed.getvalue()
+        return printed.getvalue().replace(f"{Path.cwd()}{os.sep}", "")  # that of its files
 
 
 def _shell(text):
@@ -111,11 +122,16 @@ def updated(document, outputs):
 
 
 def main():
-    for path in map(Path, sys.argv[1:]):
+    names = [name for name in sys.argv[1:] if name != "--check"]
+    sys.path.insert(0, "")  # where the files of a document are
+    for path in map(Path, names):
         document, place = path.read_text(), path.resolve()
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             outputs = run(document, f"{path.stem}.py", shell=path.name != "README.md")
-        place.write_text(updated(document, outputs))
+        if "--check" not in sys.argv:
+            place.write_text(updated(document, outputs))
+        elif wrong := [output.difference(path) for output in outputs if not output.agrees()]:
+            sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

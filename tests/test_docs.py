@@ -1,6 +1,9 @@
 """The documents are true: what they show is run, what they name exists."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,7 @@ DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in
 def agree(name, shell=True):
     outputs = run(DOCUMENTS[name], f"{Path(name).stem}.py", shell)
     for output in outputs:
-        assert output.agrees(), (
-            f"{name} shows\n{output.shown.text}\nbut it prints\n{output.printed}\n"
-            f"`python tests/documents.py {name}` writes it anew"
-        )
+        assert output.agrees(), output.difference(name)
     return outputs
 
 
@@ -28,6 +28,17 @@ def agree(name, shell=True):
 def test_tutorial(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(agree("docs/tutorial.md")) > 10
+
+
+@pytest.mark.mpi
+def test_tutorial_of_clusters():
+    """In a process of its own, which becomes a task of a cluster."""
+    done = subprocess.run(
+        [sys.executable, "tests/documents.py", "--check", "docs/tutorial-cluster.md"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=280,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "docs/collectives.md", "docs/passes.md"])
@@ -100,3 +111,22 @@ class TestRunner:
             run("```python\n1 / 0\n```\n", "d.py")
         with pytest.raises(AssertionError):
             run("```sh\nfalse\n```\n", "d.py")
+
+    def test_files_are_kept_and_not_run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        document = "```python\n# a_file.py\n1 / 0\n```\n\n" + self.DOCUMENT
+        (output,) = run(document, "d.py")
+        assert output.agrees()
+        assert Path("a_file.py").read_text() == "# a_file.py\n1 / 0\n"
+
+    @pytest.mark.parametrize(("value", "code"), [("2", 0), ("3", 1)])
+    def test_a_check_changes_nothing_and_tells_what_differs(self, value, code, tmp_path):
+        document = tmp_path / "d.md"
+        text = self.DOCUMENT.replace("x = 2", f"x = {value}")
+        document.write_text(text)
+        done = subprocess.run(
+            [sys.executable, ROOT / "tests/documents.py", "--check", document],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, document.read_text()) == (code, "", text)
+        assert ("but it prints\n3" in done.stderr) == bool(code)

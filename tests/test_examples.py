@@ -1,6 +1,8 @@
-"""The demo and its C programs: they run, and C has Python's bits."""
+"""The demo, its C programs and its jobs: they run, C has Python's bits, and 3 ranks those of 1."""
 
 import ctypes
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -28,7 +30,7 @@ def demo(output, *arguments, **environment):
 def shown(tmp_path_factory):
     """A demo that was run to its end, and the folder it left."""
     folder = tmp_path_factory.mktemp("demo")
-    done = demo(folder, "--epochs", "20")
+    done = demo(folder, "--no-cluster", "--epochs", "20")
     assert (done.returncode, done.stderr) == (0, "")
     return folder, done.stdout
 
@@ -45,11 +47,56 @@ def test_demo_trains_compiles_and_agrees_with_c(shown):
 
 
 def test_demo_says_how_where_no_compiler_is(tmp_path):
-    done = demo(tmp_path, "--epochs", "1", PATH=str(tmp_path))
+    done = demo(tmp_path, "--no-cluster", "--epochs", "1", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "There is no C compiler here." in done.stdout
     commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
     assert [c.split()[0] for c in commands] == ["cc", "./digits", "cc", "./train"]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The part of the demo that launches jobs, imported as the demo imports it."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return importlib.import_module("launched")
+
+
+@pytest.mark.mpi
+def test_demo_trains_on_a_cluster(launched, tmp_path):
+    found = list(launched.launched(tmp_path))
+    assert [name for name, _ in found] == [
+        "in-graph", "between-graph", "allreduce", "reproducible", ""
+    ]  # fmt: skip
+    for _, account in found[:-1]:
+        accuracy, megabytes = re.match(r"([\d.]+)% of .*; ([\d.]+) MB were sent$", account).groups()
+        assert float(accuracy) > 90
+        assert float(megabytes) > 1
+    assert found[-1][1] == "the weights have the same bits on 1 rank and on 3"
+    timelines = list(tmp_path.glob("*.timeline.json"))
+    assert len(timelines) == 5
+    for timeline in timelines:
+        assert all(event["name"] for event in json.loads(timeline.read_text())["traceEvents"])
+
+
+@pytest.mark.mpi
+def test_demo_shows_what_a_job_that_fails_prints(launched, tmp_path, monkeypatch):
+    (tmp_path / "in_graph.py").write_text(
+        "print('so far', flush=True)\nraise ValueError('broken')\n"
+    )
+    monkeypatch.setattr(launched, "PROGRAMS", tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        list(launched.launched(tmp_path))
+    for text in ("in_graph failed on 3 ranks", "so far", "ValueError: broken", "exit code 1"):
+        assert text in caught.value.code
+
+
+def test_weights_that_differ_end_the_demo(launched, tmp_path, monkeypatch):
+    digests = iter("aaaab")
+    monkeypatch.setattr(launched, "_launch", lambda *_: launched.Account(
+        ["ran", f"weights {next(digests)}"], 0))  # fmt: skip
+    with pytest.raises(SystemExit, match="differ"):
+        list(launched.launched(tmp_path))
 
 
 @pytest.mark.gxx

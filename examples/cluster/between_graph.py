@@ -38,4 +38,6 @@ with gx.train.MonitoredTrainingSession(server.target, is_chief=server.is_chief) 
     seconds = time.perf_counter() - start
     if server.is_chief:
         right = session.run(accuracy, {images: test.images, labels: test.labels})
-        print(f"{right:.1%} of the test images are recognised; {steps} steps in {seconds:.2f} s")
+        print(
+            f"{right:.1%} of the test images are recognised; {steps} own steps in {seconds:.2f} s"
+        )

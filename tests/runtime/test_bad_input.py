@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.runtime import server
 
 HERE = r"test_bad_input\.py"
 
@@ -179,6 +180,44 @@ def test_a_session_needs_a_server_that_exists():
         gx.Session("mpi://nowhere")
     with pytest.raises(gx.GraphError, match=f"(?s)3 is no graph.*{HERE}"):
         gx.Session(graph=3)
+
+
+@pytest.mark.parametrize("target", ["", "mpi://job:worker/task:0"])
+def test_a_class_is_no_strategy(target):
+    with pytest.raises(gx.GraphError, match=f"(?s)DataParallel'> is no strategy.*{HERE}"):
+        gx.Session(target, strategy=gx.distribute.DataParallel)
+
+
+@pytest.mark.parametrize("batch", [3, {"x": 0}, {1: 0}])
+def test_batches_that_are_no_mapping_from_tensors_to_axes(batch):
+    with pytest.raises(gx.ShardError, match="batch is a mapping from tensors to axes or None"):
+        gx.distribute.DataParallel(batch=batch)
+
+
+@pytest.mark.parametrize("axis", ["0", 0.0, True])
+def test_axes_of_batches_that_are_no_numbers(axis):
+    x = gx.placeholder(gx.float32, [None])
+    assert gx.distribute.DataParallel(batch={x: 0}).axis_of(x) == 0
+    assert gx.distribute.DataParallel(batch={x: None}).axis_of(x) is None
+    with pytest.raises(gx.ShardError, match="batch is a mapping"):
+        gx.distribute.DataParallel(batch={x: axis})
+
+
+def test_a_process_has_one_server(monkeypatch):
+    class Served:
+        """Stands for a server that is not closed."""
+
+    served, target = Served(), "mpi://job:worker/task:0"
+    monkeypatch.setitem(server._servers, target, served)
+    for make in (gx.train.Server, gx.train.Server.spawn):
+        with pytest.raises(gx.ClusterError, match=f"serves {target} already: close that"):
+            make({"worker": 1})
+
+
+@pytest.mark.parametrize("make", [gx.train.Server, gx.train.Server.spawn])
+def test_what_is_no_cluster_is_refused(make):
+    with pytest.raises(gx.ClusterError, match="a cluster is a mapping from jobs to tasks, not 3"):
+        make(3)
 
 
 def test_an_unfed_placeholder_is_named_before_its_unknown_sizes(sess):
