@@ -82,6 +82,14 @@ def test_bits_for_any_number_of_shards(case_seed):
     assert_equal(take(workers(count, case_seed), strategy, calls), wanted)
 
 
+def test_bits_are_those_of_a_session_without_a_server():
+    model = Model()
+    calls, strategy = model.calls((12, 5)), DataParallel(reproducible=12)
+    with gx.Session(strategy=strategy) as session:
+        wanted = [session.run([list(c.fetches), list(c.targets)], c.feeds)[0] for c in calls]
+    assert_equal(each_feeds(workers(2), strategy, calls), wanted)
+
+
 def test_numbers_of_shards_give_different_bits():
     """Else the tests above would show nothing."""
     calls = Model().calls((30,))
