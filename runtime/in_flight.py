@@ -88,10 +88,12 @@ class _Flight:
             del self._reduced[row]
 
     def _check_read(self, storage: int, what: str) -> None:
-        inside = self._program.storages[storage].inside
-        home = storage if inside is None else inside.storage
-        if home in self._reduced:
-            raise PlanError(f"{what} needs {self._reduced[home]} before that has been reduced")
+        if self._reduced:
+            inside = self._program.storages[storage].inside
+            home = storage if inside is None else inside.storage
+            if home in self._reduced:
+                reduced = self._reduced[home]
+                raise PlanError(f"{what} needs {reduced} before that has been reduced")
         if storage in self._received:
             edge = self._received[storage].edge
             raise PlanError(f"{what} needs {edge} before that has been waited for")

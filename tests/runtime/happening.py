@@ -14,18 +14,31 @@ DONE = "done"
 """What a strand tells the one that joins it; the simulator looks into no message."""
 
 
+class _Remembering(Simulation):
+    """A simulation that forgets no role that has ended."""
+
+    def __init__(self, seed: int, network: Network):
+        super().__init__(seed, network)
+        self.spawned = []
+
+    def spawn(self, rank, role):
+        running = super().spawn(rank, role)
+        self.spawned.append(running)
+        return running
+
+
 def happens(draft: Draft, seed: int) -> str:
     """What comes of the orders: "ends", "stuck", or what is wrong with them."""
     for rule in (_wrong_strands, _wrong_ends):
         if wrong := rule(draft):
             return wrong
-    simulation = Simulation(seed, Network(synchronous=True))
+    simulation = _Remembering(seed, Network(synchronous=True))
     main = [_Task(draft, rank).strand(0) for rank in range(len(draft.strands))]
     running = [simulation.spawn(rank, role) for rank, role in enumerate(main)]
     try:
         simulation.run(*running)
     except Stuck:
-        errors = [r.error for r in simulation._roles if r.error is not None]
+        errors = [r.error for r in simulation.spawned if r.error is not None]
         return f"wrong: {errors[0]}" if errors else "stuck"
     errors = [r.error for r in running if r.error is not None]
     left = any(simulation._arrived.values()) or any(simulation._expected.values())
