@@ -316,12 +316,15 @@ class Peer:
         yield from self._say(mine)
         failed = {rank: m for rank, m in outcomes.items() if isinstance(m, Failed)}
         sent = set(mine.sent)
-        for rank in self.others:
-            message = outcomes.get(rank)
-            while not isinstance(message, Aborted):
-                message = yield from self._next(rank, "to stop")
-                if isinstance(message, Failed):
-                    failed[rank] = message
+        stopped = {rank: m for rank, m in outcomes.items() if isinstance(m, Aborted)}
+        while waiting := set(self.others) - stopped.keys():
+            rank = yield from self._any(waiting, "to stop")
+            message = self._heard[rank].popleft()
+            if isinstance(message, Failed):
+                failed[rank] = message
+            elif isinstance(message, Aborted):
+                stopped[rank] = message
+        for message in stopped.values():
             sent.update(message.sent)
         self._heard.pop(self.rank, None)
         if isinstance(self._answer, Failed):
