@@ -13,6 +13,9 @@ Abort comes next. If neither does, the message was lost, or the client has died:
        the others. If one of them has committed, so do all; else nobody has, and all give it up.
     d. A writer tells a judge that it is prepared only when it knows that all before that judge are
        dead: it will not hear another verdict. If the judge dies, the next one asks anew.
+    e. A task may leave once all others have left, or died. Before that it tells them, of each
+       session of a dead client, what became of the last step here, and that it took part in none
+       after it (step ``NONE_LATER``): nobody waits for an answer of one that is gone.
 
 So all writers that live end with one answer, however many die: each judge adopts what any living
 writer was told. A writer that hears of a later step of the session commits: the client began it
@@ -21,7 +24,7 @@ because this one was committed everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -32,6 +35,8 @@ from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop,
 from graphc.runtime.messages import Committed, Failed, Inquire, Message, Standing
 from graphc.runtime.step import Step
 
+NONE_LATER = -1
+"""In place of a step: none that comes later than the last one."""
 Client: TypeAlias = tuple[int, int]
 """A session: the task that it is in, and its box there."""
 
@@ -129,6 +134,13 @@ class Agreement:
         yield from held.stop()
         yield from held.step.withdraw()
 
+    def last_words(self, client: Client, others: Collection[int]) -> Role:
+        """Tell others what became of a dead client's steps here (e)."""
+        for rank in sorted(set(others) - self.lost):
+            if client in self._ended:
+                yield Tell(rank, WORKER_BOX, Standing(*client, *self._ended[client]))
+            yield Tell(rank, WORKER_BOX, Standing(*client, NONE_LATER, State.ABORTED))
+
     def inquire(self, sender: int, message: Inquire) -> Role:
         """Answer now or later; who asks again is answered once."""
         self._unanswered[sender, (message.client, message.session)] = message
@@ -138,7 +150,10 @@ class Agreement:
         """Another task's answer, if it is still asked for."""
         client, state = (message.client, message.session), State(message.state)
         held = self.held.get(client)
-        if held is None or held.number != message.step or held.state is not State.PREPARED:
+        if held is None or held.state is not State.PREPARED:
+            return
+        took_none = message.step == NONE_LATER and sender in held.writers
+        if held.number != message.step and not took_none:
             return
         if state.final:
             yield from self.conclude(client, state)

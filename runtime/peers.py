@@ -311,12 +311,15 @@ class Peer:
         yield from self.circle.say(mine)
         failed = {rank: m for rank, m in outcomes.items() if isinstance(m, Failed)}
         sent = set(mine.sent)
-        for rank in self.circle.others:
-            message = outcomes.get(rank)
-            while not isinstance(message, Aborted):
-                message = yield from self.circle.next_of(rank, "to stop")
-                if isinstance(message, Failed):
-                    failed[rank] = message
+        stopped = {rank: m for rank, m in outcomes.items() if isinstance(m, Aborted)}
+        while waiting := set(self.circle.others) - stopped.keys():
+            rank = yield from self.circle.whoever(waiting, "to stop")
+            message = self.circle.take(rank)
+            if isinstance(message, Failed):
+                failed[rank] = message
+            elif isinstance(message, Aborted):
+                stopped[rank] = message
+        for message in stopped.values():
             sent.update(message.sent)
         self.circle.forget_own()
         if isinstance(self._answer, Failed):

@@ -71,6 +71,7 @@ class Worker:
         self.watching: set[int] = set()
         """The boxes of sessions here that want to know of such tasks."""
         self._rank, self._seconds = rank, seconds
+        self._others: Collection[int] = ()
         self._agreement = Agreement(rank, engine.decisions, seconds)
         self._programs: dict[Client, dict[int, Loaded]] = {}
         self._closed: set[Client] = set()
@@ -82,8 +83,9 @@ class Worker:
         return {*self._programs, *self._agreement.held}
 
     def serve(self, others: Collection[int]) -> Role:
-        """Hear and obey, until all ``others`` have left."""
-        while not self.left.issuperset(others):
+        """Hear and obey, until all ``others`` have left and every step is known to have ended."""
+        self._others = others
+        while self._closed or not self.left.issuperset(others):
             sender, message = yield Hear(WORKER_BOX)
             yield from self._rules[type(message)](self, sender, message)
             if self._closed:
@@ -190,6 +192,8 @@ class Worker:
                 self._programs.pop(client, None)
                 self.engine.forget(client)
                 yield from self._agreement.forget(client)
+                if client[0] in self._agreement.lost:
+                    yield from self._agreement.last_words(client, self._others)
 
     def _inquire(self, sender: int, message: Inquire) -> Role:
         yield from self._agreement.inquire(sender, message)

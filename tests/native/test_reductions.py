@@ -162,20 +162,22 @@ def test_shards_share_their_kernels():
 
 
 def test_workspaces_have_the_size_of_their_shard():
-    """Kernels are shared, so a workspace is sized by the call: one shard is large, one small."""
-    y = "%y: f32[n, 70] = placeholder() {dtype: f32, shape: [size(n), 70]}"
-    plain, flipped = (f"{{transpose_a: {a}, transpose_b: false}}" for a in ("false", "true"))
-    lines = (
-        y, f"%g: f32[70, 70] = matmul(%y, %y) {flipped}",
-        f"%r: f32[70, 70] = all_reduce(%g) {SUM}",
-        f"%z: f32[n, 70] = matmul(%y, %r) {plain}", "inputs %y", "outputs %z",
-    )  # fmt: skip
-    part, rng = loaded(*lines, shards=2), np.random.default_rng(2)
-    for counts in ((3, 300), (300, 3)):
-        parts = [rng.normal(size=(count, 70)).astype("f4") for count in counts]
-        whole = sum(x.T @ x for x in parts)
-        for z, x in zip(run(part, counts, parts), parts, strict=True):
-            np.testing.assert_allclose(z, x @ whole, rtol=1e-3, atol=1e-2)
+    """Shards share a kernel, whose workspace each call sizes by its own rows."""
+    total = "%s: f32[] = reduce_sum(%x) {axes: [0, 1], keepdims: false}"
+    part = loaded(
+        X, total, f"%r: f32[] = all_reduce(%s) {SUM}", "inputs %x", "outputs %r", shards=2
+    )
+
+    def workspaces(*counts):
+        sizes = dict(zip(part.part.symbols, counts, strict=True))
+        return sorted(s.bytes(sizes) for s in part.program.storages if s.workspace is not None)
+
+    (small, _), (large, _) = workspaces(1, 1), workspaces(10**6, 10**6)
+    assert small < large
+    assert workspaces(1, 10**6) == workspaces(10**6, 1) == [small, large]
+    for counts in ((1, 10**5), (10**5, 1)):
+        (found,) = run(part, counts, [np.ones((count, 4), np.float32) for count in counts])
+        assert found == 4 * (10**5 + 1)
 
 
 def test_buckets_of_sizes_that_a_run_tells():

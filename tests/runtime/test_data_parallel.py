@@ -1,13 +1,16 @@
 """Training steps on simulated workers that share batches: what the undivided step gives."""
 
 import random
+import weakref
 
 import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.backends.cpu.executable import Binding
 from graphc.distribute import DataParallel
 from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.step import Step
 from tests.passes.batch_programs import BatchMaker
 from tests.passes.running import outcome
 from tests.passes.shards import extracted
@@ -90,8 +93,22 @@ WAYS = pytest.mark.parametrize("take", [one_feeds, each_feeds])
 
 
 @WAYS
-def test_what_is_fetched_may_also_be_assigned(take):
+def test_what_is_fetched_may_also_be_assigned(take, monkeypatch):
     """The commit reads what other workers do not fetch: it has to be there."""
+    made, begin, write = [], Binding.begin, Step.write
+
+    def begun(binding, feeds):
+        found = begin(binding, feeds)
+        made.extend(map(weakref.ref, found))
+        return found
+
+    def written(step):
+        assert all(array() is not None for array in made)
+        yield from write(step)
+        made.clear()
+
+    monkeypatch.setattr(Binding, "begin", begun)
+    monkeypatch.setattr(Step, "write", written)
     x, y, _, grad, step = regression()
     feeds = dict(zip((x, y), batch(8), strict=True))
     cluster = workers(3)

@@ -1,5 +1,7 @@
 """What is wrong with a shared batch is one clear error everywhere, and mostly nothing is lost."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,34 @@ def test_a_bad_label_on_one_worker(count, seed):
     log = at_one(cluster, alone)
     assert_told([log], gx.DataError, "sparse_softmax", "test_shared_errors.py", f"task:{count - 1}")
     assert_trained(cluster, [log])
+
+
+@pytest.mark.random_cases(quick=24, soak=400)
+def test_whatever_was_under_way_ends(case_seed):
+    """Many reductions are stopped at any moment: nothing is left, and the next are right."""
+    rng = random.Random(case_seed)
+    count, victim = rng.randint(2, 6), rng.randrange(2)
+    x, y = gx.placeholder(gx.float32, [None, 8]), gx.placeholder(gx.int32, [None])
+    ends = [gx.reduce_sum(gx.tanh(x + float(n)), axis=0) for n in range(8)]
+    after_one = gx.cast(gx.reduce_sum(ends[0]) * 0.0, gx.int32)
+    table = gx.constant(np.ones((4, 8), np.float32))
+    picked = gx.reduce_sum(gx.gather(table, y + after_one), axis=0)
+    strategy = DataParallel(bucket_bytes=1, algorithm=rng.choice(["ring", "direct", "scattered"]))
+
+    def steps(member, session, log):
+        for bad in (member == victim, False, False):
+            labels = np.full(3, 9 if bad else 1, np.int32)
+            feeds = {x: np.ones((3, 8), np.float32), y: labels}
+            yield from tried(session, log, (picked, *ends), (), feeds)
+
+    network = Network(synchronous=rng.random() < 0.5, jitter=rng.choice([1e-4, 1e-2]))
+    cluster = workers(count, case_seed, network)
+    logs = everywhere(cluster, steps, strategy)
+    assert_told(logs, gx.DataError, "gather", f"task:{victim}")
+    cluster.wait(0, 100.0)
+    assert_alike(cluster)
+    for log in logs:
+        np.testing.assert_array_equal(log[1], log[2])
 
 
 def test_a_bad_feed_on_one_worker():
