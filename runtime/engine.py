@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -16,6 +17,7 @@ from graphc.backends.cpu.executable import Binding, Executable
 from graphc.backends.loops.instructions import Instruction, instructions_of, one_by_one
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
+from graphc.ir.dims import symbols_of
 from graphc.ir.target import Target
 from graphc.runtime.compiled import executable_of
 from graphc.runtime.decisions import Decisions
@@ -28,6 +30,7 @@ from graphc.runtime.part import Part
 from graphc.runtime.planned import arrays_of, planned
 from graphc.runtime.reduction import Planned
 from graphc.runtime.rows import Rows
+from graphc.runtime.sharding import EVERYONE
 from graphc.runtime.state import VariableStore, accesses_of
 
 Array = npt.NDArray[Any]
@@ -183,10 +186,19 @@ class Loaded:
             return ()
         return planned(self.program, sharding, dict(zip(self.part.symbols, sizes, strict=True)))
 
+    @cached_property
+    def needs_nobody(self) -> bool:
+        """Whether a member's step needs no rows of others, nor their number, and only reads."""
+        sharding, program = self.part.sharding, self.program
+        if sharding is None or self.compiled.commits or program.reductions:
+            return False
+        sizes = {name for call in program.calls for dim in call.sizes for name in symbols_of(dim)}
+        return sizes.isdisjoint(sharding.of_batch)
+
     def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
         """How a member of a batch comes to its feeds in a step, and fetches to the client."""
         sharding = self.part.sharding
-        if sharding is None:
+        if sharding is None or (sharding.client == EVERYONE and len(sharding.own) == 1):
             return None
         graph, named = self.part.graph, dict(zip(self.part.symbols, sizes, strict=True))
         return Exchange(sharding, graph.inputs, graph.outputs, named, rows)

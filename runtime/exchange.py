@@ -65,8 +65,6 @@ class Exchange:
             mine = yield from self._scatter(given, transfers)
         else:
             mine = yield from self._take(transfers)
-        if len(self._counts) == 1:
-            return mine
         found: list[Array] = []
         for array, axis in zip(mine, sharding.feeds, strict=True):
             ends = np.cumsum(self._counts)[:-1]
@@ -79,10 +77,7 @@ class Exchange:
         Raises:
             ClusterError: it does not come, or is not taken, in time.
         """
-        sharding = self.sharding
-        if sharding.client == EVERYONE and len(sharding.own) == 1:
-            return fetched
-        flat = iter(fetched)
+        flat, sharding = iter(fetched), self.sharding
         counts = [1 if axis == WHOLE else len(sharding.own) for axis in sharding.fetches]
         parts = [[next(flat) for _ in range(count)] for count in counts]
         pairs = list(zip(parts, sharding.fetches, strict=True))

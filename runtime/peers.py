@@ -1,7 +1,9 @@
 """A session that every worker has, each feeding its own rows: as programs of MPI do it.
 
 The sessions of all workers, the *members*, take steps together; none of them is the master. All
-messages go from each member to each other one, and the n-th of two members answers the n-th.
+messages go from each member to each other one, and the n-th of two members answers the n-th. A
+step that needs nothing of others and changes nothing, such as fetching a variable, is a member's
+own.
 
     a. Turn tells what is about to be done: which graph, and on how many rows. Who cannot begin, for
        what it was fed, says Failed. If members are about to do different things, each says in
@@ -52,7 +54,13 @@ from graphc.runtime.sharded_master import rows_of
 from graphc.runtime.sharded_order import check_shared
 from graphc.runtime.step import Step
 from graphc.runtime.tags import Tags
-from graphc.runtime.turns import check_sizes, described, rows_together, whole_digest
+from graphc.runtime.turns import (
+    check_sizes,
+    described,
+    rows_alone,
+    rows_together,
+    whole_digest,
+)
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
@@ -120,6 +128,8 @@ class Peer:
             FeedError, DataError: as ``Session.run``, on all members; no variable was changed.
             ClusterError: members that take different steps, or one that does not answer.
         """
+        if prepared.own.needs_nobody and prepared.own.variables.keys() <= self._shared:
+            return (yield from self._run_own(prepared, values))
         if self.circle.broken:
             raise ClusterError(f"the session is broken: {self.circle.broken}; make a new one")
         self.circle.turn += 1
@@ -146,6 +156,18 @@ class Peer:
             check_shared(prepared.own, sizes)
             self._checked.add((prepared.number, sizes))
         step = yield from self._step(prepared.own, sizes, arrays)
+        return step.fetched
+
+    def _run_own(self, prepared: Prepared, values: Sequence[Any]) -> Role:
+        """A step of this member alone."""
+        arrays, named, rows = self._fed(prepared, values)
+        check_sizes(prepared.plan, named, rows)
+        sharding = prepared.own.part.sharding
+        assert sharding is not None, "a member's part is sharded"
+        others = tuple(named[name] for name in prepared.plan.symbols)
+        sizes = sharding.sizes(others, rows_alone(rows, sharding))
+        step = Step(prepared.own, self.circle.turn, 0, sizes, self.circle.seconds)
+        yield from step.compute(arrays)
         return step.fetched
 
     def close(self) -> Role:

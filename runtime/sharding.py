@@ -68,6 +68,12 @@ class Sharding:
                  for k in range(len(self.own))]  # fmt: skip
         return (*others, self.all_rows, *local)
 
+    @property
+    def of_batch(self) -> frozenset[str]:
+        """The sizes that depend on the rows of other members."""
+        first = (of_shard(self.first_row, k) for k in range(len(self.own)))
+        return frozenset((self.all_rows, *first))
+
     def sizes(self, others: Sequence[int], rows: Rows) -> tuple[int, ...]:
         """The values of ``symbols`` for this member in a batch of these rows."""
         bounds = rows.bounds

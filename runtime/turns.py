@@ -66,6 +66,13 @@ def rows_together(counts: tuple[int, ...], sharding: Sharding) -> Rows:
     return wanted
 
 
+def rows_alone(rows: int, sharding: Sharding) -> Rows:
+    """The rows of one member, divided over its shards; no other has any."""
+    own = sharding.own
+    within = divided(rows, len(own)).bounds
+    return Rows((*[0] * own.start, *within, *[rows] * (sharding.shards - own.stop)))
+
+
 def described(prepared: Prepared) -> str:
     """Fetches and feeds in words."""
     tensors, targets, feeds = prepared.signature
