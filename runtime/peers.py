@@ -49,6 +49,7 @@ from graphc.runtime.messages import (
     Standing,
     Turn,
 )
+from graphc.runtime.part import Part
 from graphc.runtime.planning import Planner, Signature
 from graphc.runtime.sharded_master import rows_of
 from graphc.runtime.sharded_order import check_shared
@@ -117,9 +118,14 @@ class Peer:
             about="plan",
         )
         part = plan.parts[self.circle.rank]
-        own = yield Work(lambda: self.engine.load(part, self._client), about="compile")
+        own = yield from self._load(part)
         feeding = Feeding(plan.feeds, ())  # rules are for the sizes of the whole batch
         return Prepared(next(self._numbers), plan, own, self.circle.others, feeding, signature)
+
+    def _load(self, part: Part) -> Role:
+        """Compile a part; the worker here goes on meanwhile."""
+        compiled = yield Work(lambda: self.engine.compiled(part), about="compile", aside=True)
+        return self.engine.keep(part, compiled, self._client)
 
     def run(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """Steps a to d on a value for each feed; gives what is fetched, this member's rows of it.
@@ -253,7 +259,7 @@ class Peer:
         others = [rank for rank in self.circle.members if rank != first]
         plan = yield Work(lambda: broadcast_plan(variables, self.circle.cluster, first, others))
         part = replace(plan.parts[self.circle.rank], writers=())
-        own = yield Work(lambda: self.engine.load(part, self._client), about="compile")
+        own = yield from self._load(part)
         self.circle.turn += 1
         yield from self._step(own, (), (), plan.edges)
         self.circle.turn += 1
