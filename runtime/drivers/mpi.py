@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,19 +18,16 @@ from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
 from graphc.runtime.drivers.communicators import Communicators, size_here
 from graphc.runtime.drivers.control import ControlChannel
+from graphc.runtime.drivers.roles import Roles, Rule
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     AllReduce,
     Await,
     Box,
     Hear,
-    Join,
     Overdue,
-    Pause,
     Post,
     Role,
-    Spawn,
-    Stop,
     Tell,
     Withdraw,
     Work,
@@ -69,12 +66,13 @@ class Ticket:
     withdrawn: bool = False
 
 
-class MpiDriver:
+class MpiDriver(Roles):
     """Runs the roles of this process. Making one is collective over ``communicator``."""
 
     def __init__(self, communicator: Any = None) -> None:
         from mpi4py import MPI
 
+        super().__init__()
         self._mpi = MPI
         world: Any = MPI.COMM_WORLD if communicator is None else communicator
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
@@ -84,7 +82,6 @@ class MpiDriver:
         """How many tags of transfers there are."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = size_here(world) > len(os.sched_getaffinity(0))
-        self._ready: deque[tuple[Running, int, Any]] = deque()
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
         self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
         """By box the role that waits for a message, its turn, and since when."""
@@ -109,9 +106,7 @@ class MpiDriver:
     def start(self, role: Role) -> Running:
         """Run ``role`` beside all others, whenever the driver runs."""
         with self._lock:
-            running = Running(self.rank, role)
-            self._ready.append((running, 0, None))
-            return running
+            return self.begin(role)
 
     def drive(self, role: Role) -> Any:
         """What ``role`` returns; its error is raised."""
@@ -271,14 +266,6 @@ class MpiDriver:
         """The time, if anybody wants to know."""
         return 0.0 if self._recorder is None else time.perf_counter()
 
-    def _resume(self, running: Running, turn: int, value: Any) -> None:
-        """Let a role go on, unless it has from this wait already, up to its next wait."""
-        waits = running.done or running.turn != turn
-        while not waits and (effect := running.advance(value)) is not None:
-            waits, value = self._rules[type(effect)](self, running, effect)
-        if running.done and running.joiner is not None:
-            self._ready.append((*running.joiner, running.error))
-
     def _tell(self, running: Running, effect: Tell) -> tuple[bool, Any]:
         if effect.to == self.rank:
             self._deliver(self.rank, effect.box, effect.message)
@@ -358,30 +345,12 @@ class MpiDriver:
             if self._recorder is not None:
                 self._recorder.work(effect, begin, time.perf_counter())
 
-    def _spawn(self, running: Running, effect: Spawn) -> tuple[bool, Any]:
-        return False, self.start(effect.role)
-
-    def _join(self, running: Running, effect: Join) -> tuple[bool, Any]:
-        handle: Running = effect.handle
-        if handle.done:
-            return False, handle.error
-        handle.joiner = running, running.turn
-        return True, None
-
-    def _pause(self, running: Running, effect: Pause) -> tuple[bool, Any]:
-        self._ready.append((running, running.turn, None))
-        return True, None
-
-    def _stop(self, running: Running, effect: Stop) -> tuple[bool, Any]:
-        handle: Running = effect.handle
-        handle.done = True
-        return False, None
-
     def _limit(self, running: Running, seconds: float | None) -> None:
         if seconds is not None:
             self._limits[running] = time.perf_counter() + seconds, running.turn
 
-    _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], tuple[bool, Any]]]] = {
+    rules: ClassVar[Mapping[type[Any], Rule]] = {
+        **Roles.rules,
         Tell: _tell,
         Hear: _hear,
         Post: _post,
@@ -389,8 +358,4 @@ class MpiDriver:
         Await: _await,
         Withdraw: _withdraw,
         Work: _work,
-        Spawn: _spawn,
-        Join: _join,
-        Pause: _pause,
-        Stop: _stop,
     }
