@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy.typing as npt
 
@@ -144,7 +144,7 @@ class Loaded:
     variables: Mapping[str, Array]
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
     _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
-    _rows: dict[tuple[int, ...], tuple[Arrays, ...]] = field(default_factory=dict)
+    _rows: WeakKeyDictionary[Binding, tuple[Arrays, ...]] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         self.program, self.instructions = self.compiled.program, self.compiled.instructions
@@ -210,14 +210,14 @@ class Loaded:
             return 0
         return planned[-1].end if planned else sharding.exchanged
 
-    def rows(self, sizes: Sequence[int]) -> tuple[Arrays, ...]:
-        """What the reductions of a step of these sizes work on."""
-        return kept(self._rows, tuple(sizes), self._arrays)
-
-    def _arrays(self, sizes: tuple[int, ...]) -> tuple[Arrays, ...]:
-        binding = self.bind(sizes)
-        program = self.program
-        return tuple(arrays_of(program, r, binding) for r in program.reductions)
+    def rows(self, binding: Binding) -> tuple[Arrays, ...]:
+        """What the reductions of a step work on: memory of ``binding``, which has to live on."""
+        found = self._rows.get(binding)
+        if found is None:
+            program = self.program
+            found = tuple(arrays_of(program, r, binding) for r in program.reductions)
+            self._rows[binding] = found
+        return found
 
     def memory(self, binding: Binding, transfer: Transfer) -> Any:
         """What a transfer takes or fills; of a variable that others may write, a copy."""

@@ -198,8 +198,8 @@ class Step:
 
     def _reduce(self, binding: Binding, instruction: Reduce) -> Role:
         number = self.loaded.compiled.numbers[instruction.reduction]
-        rows = yield Work(lambda: self.loaded.rows(self.sizes))
-        reduction = Reduction(self._planned[number], rows[number], self.transfers)
+        rows = self.loaded.rows(binding)[number]
+        reduction = Reduction(self._planned[number], rows, self.transfers)
         yield from reduction.begin()
         self._reducing[number] = yield Spawn(reduction.run())
 

@@ -72,3 +72,18 @@ def test_no_mpi_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_many_sizes_in_turn_leave_no_memory_of_others(rng):
+    """Only the last few sizes keep their memory; steps that fail keep some as well."""
+    x, index = gx.placeholder(gx.float32, [None, 3]), gx.placeholder(gx.int32, [None])
+    picked = gx.gather(gx.constant([1.0, 2.0]), index)
+    total = gx.reduce_sum(x * gx.reshape(picked, [-1, 1]), axis=0)
+    with gx.Session(strategy=gx.distribute.DataParallel()) as session:
+        for size in [*range(1, 30), *range(1, 30)]:
+            rows = rng.normal(size=(size, 3)).astype(np.float32)
+            if size % 3 == 0:
+                with pytest.raises(gx.DataError, match="out of range"):
+                    session.run(total, {x: rows, index: [7] * size})
+            found = session.run(total, {x: rows, index: [1] * size})
+            np.testing.assert_allclose(found, 2 * rows.sum(0), rtol=1e-4, atol=1e-5)
