@@ -32,6 +32,7 @@ from graphc.runtime.reduction import Planned
 from graphc.runtime.rows import Rows
 from graphc.runtime.sharding import EVERYONE
 from graphc.runtime.state import VariableStore, accesses_of
+from graphc.runtime.transfers import Peer
 
 Array = npt.NDArray[Any]
 
@@ -148,6 +149,12 @@ class Loaded:
 
     def __post_init__(self) -> None:
         self.program, self.instructions = self.compiled.program, self.compiled.instructions
+        routes = self.part.routes
+        self.ends = {
+            t: (routes[t.edge].number, Peer(routes[t.edge].peer, t.peer))
+            for t in (*self.program.sends, *self.program.receives)
+        }
+        """For each transfer its number, and the task at the other end."""
 
     @property
     def missing(self) -> tuple[str, ...]:

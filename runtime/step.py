@@ -34,7 +34,7 @@ from graphc.runtime.effects import Join, Pause, Role, Spawn, Stop, Work
 from graphc.runtime.engine import Loaded
 from graphc.runtime.reduction import Planned, Reduction
 from graphc.runtime.rows import Rows
-from graphc.runtime.transfers import Collective, Expected, Peer, Transfers
+from graphc.runtime.transfers import Collective, Expected, Transfers
 
 Array = npt.NDArray[Any]
 
@@ -151,12 +151,12 @@ class Step:
 
     def expected(self) -> Iterator[Expected]:
         """All messages that other tasks may send to this one in the step."""
-        part, program = self.loaded.part, self.loaded.program
-        named = dict(zip(part.symbols, self.sizes, strict=True))
+        program = self.loaded.program
+        named = dict(zip(self.loaded.part.symbols, self.sizes, strict=True))
         for transfer in program.receives:
-            route = part.routes[transfer.edge]
+            number, peer = self.loaded.ends[transfer]
             size = program.storages[transfer.storage].bytes(named)
-            yield Expected(route.number, Peer(route.peer, transfer.peer), size, transfer.edge)
+            yield Expected(number, peer, size, transfer.edge)
         if self._exchange is not None:
             yield from self._exchange.expected()
         for planned in self._planned:
@@ -180,21 +180,20 @@ class Step:
 
     def _receive(self, binding: Binding, instruction: Receive) -> Role:
         transfer = instruction.transfer
-        route = self.loaded.part.routes[transfer.edge]
+        number, peer = self.loaded.ends[transfer]
         memory = binding.memory(transfer.storage)
-        peer = Peer(route.peer, transfer.peer)
-        yield from self.transfers.receive(route.number, peer, memory, transfer.edge)
+        return self.transfers.receive(number, peer, memory, transfer.edge)
 
     def _send(self, binding: Binding, instruction: Send) -> Role:
         transfer = instruction.transfer
-        route = self.loaded.part.routes[transfer.edge]
+        number, peer = self.loaded.ends[transfer]
         given = self._given.get(transfer.storage)
         memory = self.loaded.memory(binding, transfer) if given is None else given
-        peer = Peer(route.peer, transfer.peer)
-        yield from self.transfers.send(route.number, peer, memory, transfer.edge)
+        return self.transfers.send(number, peer, memory, transfer.edge)
 
     def _wait(self, binding: Binding, instruction: Wait) -> Role:
-        yield from self.transfers.ended(self.loaded.part.routes[instruction.transfer.edge].number)
+        number, _ = self.loaded.ends[instruction.transfer]
+        return self.transfers.ended(number)
 
     def _reduce(self, binding: Binding, instruction: Reduce) -> Role:
         number = self.loaded.compiled.numbers[instruction.reduction]

@@ -56,8 +56,9 @@ class Collective:
 
 class _Begun(NamedTuple):
     ticket: Any
-    waits_for: str
-    """Whom, as an error says it."""
+    way: str
+    """What did not happen, if it does not end."""
+    whom: str
     what: str
 
 
@@ -83,13 +84,13 @@ class Transfers:
         """Begin to send ``memory``, which is not written before this has ended."""
         tag = self._tag + number
         ticket = yield Post(peer.rank, tag, memory, True, what, self._step)
-        self._sends[number] = _Begun(ticket, f"was not taken by {peer.name}", what)
+        self._sends[number] = _Begun(ticket, "was not taken by", peer.name, what)
 
     def receive(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to receive into ``memory``, which is not touched before this has ended."""
         tag = self._tag + number
         ticket = yield Post(peer.rank, tag, memory, False, what, self._step)
-        self._receives[number] = _Begun(ticket, f"did not come from {peer.name}", what)
+        self._receives[number] = _Begun(ticket, "did not come from", peer.name, what)
 
     def reduce(self, collective: Collective, memory: Any) -> Role:
         """Begin a collective on ``memory``, an array, not touched before this has ended.
@@ -101,7 +102,7 @@ class Transfers:
         ticket = yield AllReduce(
             collective.group, ranks, memory, collective.combiner, collective.what, self._step
         )
-        begun = _Begun(ticket, f"was not combined over {names}", collective.what)
+        begun = _Begun(ticket, "was not combined over", names, collective.what)
         self._collectives[collective.number] = begun
 
     def ended(self, number: int) -> Role:
@@ -110,13 +111,13 @@ class Transfers:
         Raises:
             ClusterError: it does not end in time, with the task that it waits for.
         """
-        kinds = self._receives, self._sends, self._collectives
-        begun = next(kind[number] for kind in kinds if number in kind)
+        begun = self._receives.get(number) or self._sends.get(number) or self._collectives[number]
         try:
             yield Await(begun.ticket, self._seconds)
         except Overdue:
             raise ClusterError(
-                f"step {self._step}: {begun.what} {begun.waits_for} within {self._seconds:g} s"
+                f"step {self._step}: {begun.what} {begun.way} {begun.whom} "
+                f"within {self._seconds:g} s"
             ) from None
 
     def all_sent(self) -> Role:
