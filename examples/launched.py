@@ -23,9 +23,12 @@ class Account:
     lines: Sequence[str]
     sent: int
     """In bytes."""
+    reduced: int = 0
+    """How many sums over the tasks were left to MPI, which does not say what it sent."""
 
     def __str__(self) -> str:
-        return f"{self.lines[0]}; {self.sent / 1e6:.1f} MB were sent"
+        left = f", {self.reduced} sums left to MPI" if self.reduced else ""
+        return f"{self.lines[0]}; {self.sent / 1e6:.1f} MB were sent{left}"
 
     @property
     def weights(self) -> str:
@@ -64,4 +67,5 @@ def _launch(output: Path, name: str, jobs: Mapping[str, int], *arguments: str) -
         raise SystemExit(f"{name} failed on {ranks} ranks:\n{done.stdout}{done.stderr}")
     events = json.loads(timeline.read_text())["traceEvents"]
     sent = sum(event["args"]["bytes"] for event in events if event.get("cat") == "send")
-    return Account(done.stdout.splitlines(), sent)
+    reduced = sum(event.get("cat") == "reduce" for event in events) // ranks
+    return Account(done.stdout.splitlines(), sent, reduced)
