@@ -71,7 +71,7 @@ class MpiDriver:
         self._control, self._data = ControlChannel(world.Dup()), world.Dup()
         self.rank: int = world.rank
         self.size: int = world.size
-        self.tags: int = world.Get_attr(MPI.TAG_UB) + 1
+        self.tags: int = (MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) or 0) + 1
         """How many tags transfers may have, from 0 on."""
         self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = _size_here(world) > len(os.sched_getaffinity(0))
@@ -174,16 +174,23 @@ class MpiDriver:
 
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
+        moved = self._go_on()
+        heard = self._control.receive()
+        if heard is not None:
+            self._deliver(*heard)
+            self._go_on()
+        if self._clock is not None:
+            self._clock.answer()
+        ended = bool(self._transfers) and self._test()
+        return moved or ended or heard is not None
+
+    def _go_on(self) -> bool:
+        """Run what can run; whether there was anything."""
         ready = self._ready
         moved = bool(ready)
         while ready:
             self._resume(*ready.popleft())
-        heard = self._control.receive()
-        if heard is not None:
-            self._deliver(*heard)
-        if self._clock is not None:
-            self._clock.answer()
-        return (bool(self._transfers) and self._test()) or moved or heard is not None
+        return moved
 
     def _expire(self) -> None:
         """End the waits that are overdue."""
