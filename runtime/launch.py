@@ -20,7 +20,7 @@ from pathlib import Path
 from graphc.ir.errors import ClusterError
 from graphc.runtime.cluster_jobs import LOCAL, host_of
 from graphc.runtime.cluster_spec import CLUSTER_VARIABLE, ClusterSpec
-from graphc.runtime.timeline import TIMELINE_VARIABLE, checked
+from graphc.runtime.timeline import TIMELINE_VARIABLE
 
 THREADS_VARIABLE = "GRAPHC_NUM_THREADS"
 _THREADS = (THREADS_VARIABLE, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -77,7 +77,7 @@ def plan(
     mpiexec: str | Path | None = None,
     mpi_args: Sequence[str] = (),
     resolve: bool = True,
-    timeline: str | Path | None = None,
+    timeline: Path | None = None,
 ) -> Plan:
     """How to run ``script`` on every task of ``cluster``.
 
@@ -88,36 +88,49 @@ def plan(
         mpiexec: the program; by default that of this Python's environment, or else that on PATH.
         mpi_args: further options for it.
         resolve: whether to refuse hosts whose names nobody knows.
-        timeline: the file for the job's timeline; the launcher makes it out of the ranks' own.
+        timeline: an absolute path for the job's timeline, which is made out of the ranks' own.
 
     Raises:
-        GraphcError: the timeline cannot be written.
         ClusterError: no tasks, no script, no ``mpiexec``, or an unknown host.
     """
-    if not cluster:
-        raise ClusterError("the cluster has no tasks to launch")
-    if not Path(script).is_file():
-        raise ClusterError(f"there is no script {str(script)!r}")
+    _check(cluster, script)
     program = find_mpiexec(mpiexec)
     mpi = implementation_of(program)
     cores = len(os.sched_getaffinity(0))
     contexts = _contexts(cluster, cores, resolve)
-    python = [sys.executable, "-m", "graphc.runtime.rank", str(script), *arguments]
     environment = _environment(cluster, program, mpi, contexts, cores)
-    traced = checked(Path(timeline)) if timeline is not None else None
-    if traced is not None:
-        environment[TIMELINE_VARIABLE] = str(traced)
-    forwarded = _forwarded(contexts, environment)
-    command = [str(program), *mpi.options(contexts, cores), *mpi_args]
-    for number, context in enumerate(contexts):
-        command += [":"] * (number > 0) + [*mpi.context(context, forwarded), *python]
+    if timeline is not None:
+        environment[TIMELINE_VARIABLE] = str(timeline)
+    ranks = _ranks(mpi, contexts, environment, [str(script), *arguments])
     return Plan(
         cluster,
-        tuple(command),
+        (str(program), *mpi.options(contexts, cores), *mpi_args, *ranks),
         environment,
         frozenset(context.host for context in contexts) - {LOCAL},
-        traced,
+        timeline,
     )
+
+
+def _check(cluster: ClusterSpec, script: str | Path) -> None:
+    if not cluster:
+        raise ClusterError("the cluster has no tasks to launch")
+    if not Path(script).is_file():
+        raise ClusterError(f"there is no script {str(script)!r}")
+
+
+def _ranks(
+    mpi: Implementation,
+    contexts: Sequence[Context],
+    environment: Mapping[str, str],
+    script: Sequence[str],
+) -> list[str]:
+    """The words that tell ``mpiexec`` of all contexts."""
+    python = [sys.executable, "-m", "graphc.runtime.rank", *script]
+    forwarded = _forwarded(contexts, environment)
+    words: list[str] = []
+    for number, context in enumerate(contexts):
+        words += [":"] * (number > 0) + [*mpi.context(context, forwarded), *python]
+    return words
 
 
 def find_mpiexec(given: str | Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,6 +56,7 @@ def command(  # noqa: PLR0913, one for each option
     from graphc.runtime.cluster_spec import ClusterSpec
     from graphc.runtime.job import run_job
     from graphc.runtime.launch import plan
+    from graphc.runtime.timeline import checked
 
     cluster = ClusterSpec.from_file(spec)
     try:
@@ -63,7 +65,7 @@ def command(  # noqa: PLR0913, one for each option
         raise click.UsageError(f"--mpi-args {mpi_args!r}: {error}") from None
     found = plan(
         cluster, script, arguments, mpiexec=mpiexec, mpi_args=options, resolve=not dry_run,
-        timeline=timeline,
+        timeline=None if timeline is None else checked(Path(timeline)),
     )  # fmt: skip
     if dry_run:
         click.echo(found)
