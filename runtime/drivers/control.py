@@ -48,7 +48,8 @@ class ControlChannel:
         status = self._status
         if not self._receive.Test(status):
             return None
-        source, (box, more) = status.source, divmod(status.tag, 2)
+        source, tag = status.source, status.tag
+        box, more = tag >> 1, tag & 1
         piece = self._buffer[: status.count]
         if more or self._pieces:
             piece = self._joined(source, box, piece, more)

@@ -224,16 +224,23 @@ class MpiDriver(Roles):
 
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
+        moved = self._go_on()
+        heard = self._control.receive()
+        if heard is not None:
+            self._deliver(*heard)
+            self._go_on()
+        if self._clock is not None:
+            self._clock.answer()
+        ended = bool(self._transfers) and self._test()
+        return moved or ended or heard is not None
+
+    def _go_on(self) -> bool:
+        """Run what can run; whether there was anything."""
         ready = self._ready
         moved = bool(ready)
         for _ in range(len(ready)):  # those that pause come again after a look
             self._resume(*ready.popleft())
-        heard = self._control.receive()
-        if heard is not None:
-            self._deliver(*heard)
-        if self._clock is not None:
-            self._clock.answer()
-        return (bool(self._transfers) and self._test()) or moved or heard is not None
+        return moved
 
     def _expire(self) -> None:
         """End the waits that are overdue."""
