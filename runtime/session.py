@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy.typing as npt
 
@@ -18,9 +18,11 @@ from graphc.ops.variables import Variable
 from graphc.runtime.executor import Executor
 from graphc.runtime.fetches import Fetches, as_tensor, parse_fetches
 from graphc.runtime.local import LocalPrograms
-from graphc.runtime.meeting import Conductor
 from graphc.runtime.planning import Signature
-from graphc.runtime.strategy import DataParallel
+
+if TYPE_CHECKING:
+    from graphc.runtime.meeting import Conductor
+    from graphc.runtime.strategy import DataParallel
 
 
 class Runner(Protocol):
@@ -223,15 +225,13 @@ def _programs(
         GraphError: something that is no strategy.
         ClusterError: there is no such server here.
     """
-    if strategy is not None and not isinstance(strategy, DataParallel):
-        raise GraphError(
-            located(f"{strategy!r} is no strategy, as gx.distribute.DataParallel()", user_source())
-        )
-    if not target and strategy is None:
+    if strategy is not None:
+        _check_strategy(strategy)
+    elif not target:
         return LocalPrograms(graph, options)
     from graphc.runtime.remote import ClusterPrograms
 
-    if not target and strategy is not None:
+    if strategy is not None and not target:
         from graphc.runtime.alone import alone
 
         return ClusterPrograms(graph, *alone(strategy, options))
@@ -242,3 +242,11 @@ def _programs(
         server.new_master(options) if strategy is None else server.new_meeting(strategy, options)
     )
     return ClusterPrograms(graph, server.driver, master)
+
+
+def _check_strategy(strategy: object) -> None:
+    from graphc.runtime.strategy import DataParallel
+
+    if not isinstance(strategy, DataParallel):
+        what = f"{strategy!r} is no strategy, as gx.distribute.DataParallel()"
+        raise GraphError(located(what, user_source()))

@@ -87,3 +87,12 @@ def test_many_sizes_in_turn_leave_no_memory_of_others(rng):
                     session.run(total, {x: rows, index: [7] * size})
             found = session.run(total, {x: rows, index: [1] * size})
             np.testing.assert_allclose(found, 2 * rows.sum(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_plain_session_loads_nothing_of_clusters():
+    code = (
+        "import sys, graphc as gx; s = gx.Session(); s.run(gx.constant(1.0));"
+        "print([m for m in sys.modules if m.endswith(('.master', '.worker', '.meeting'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
