@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy.typing as npt
 
-from graphc.backends.cpu.executable import Binding, Executable
+from graphc.backends.cpu.executable import Allocate, Binding, Executable, aligned
 from graphc.backends.loops.instructions import Instruction, instructions_of, one_by_one
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
@@ -65,7 +65,7 @@ class Engine:
     """Compiles what one task runs; ``store`` has the task's variables.
 
     ``compiled`` keeps what was compiled, by text; left out, as long as a session uses it.
-    ``apart``: as of ``Compiled``.
+    ``apart``: as of ``Compiled``. ``allocate`` gives memory for what is sent, as of ``Binding``.
     """
 
     def __init__(
@@ -75,10 +75,12 @@ class Engine:
         compiled: MutableMapping[Hashable, Compiled] | None = None,
         *,
         apart: bool = False,
+        allocate: Allocate = aligned,
     ) -> None:
         self.target = target
         self.store = store
         self.apart = apart
+        self._allocate = allocate
         self.decisions = Decisions()
         """What the sessions of this task decided."""
         self._compiled = WeakValueDictionary() if compiled is None else compiled
@@ -117,7 +119,7 @@ class Engine:
         variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
-        return Loaded(part, compiled, self.store, variables)
+        return Loaded(part, compiled, self.store, variables, self._allocate)
 
     def forget(self, client: Hashable) -> None:
         """``client`` has no program any more."""
@@ -143,6 +145,7 @@ class Loaded:
     compiled: Compiled
     store: VariableStore
     variables: Mapping[str, Array]
+    allocate: Allocate
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
     _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
     _rows: WeakKeyDictionary[Binding, tuple[Arrays, ...]] = field(default_factory=WeakKeyDictionary)
@@ -177,7 +180,9 @@ class Loaded:
     def _bound(self, sizes: Sequence[int]) -> Binding:
         named = dict(zip(self.part.symbols, sizes, strict=True))
         kept(self.compiled.checked, tuple(named.items()), self._checked)
-        return Binding(self.compiled.executable, named, self.variables)
+        sends = self.program.sends or self.program.reductions
+        allocate = self.allocate if sends else aligned
+        return Binding(self.compiled.executable, named, self.variables, allocate)
 
     def _checked(self, named: tuple[tuple[str, int], ...]) -> bool:
         check_storages(self.program, dict(named))

@@ -79,7 +79,9 @@ class Server:
         _check_task((job_name, task_index), (self.job_name, self.task_index))
         self._timeout = timeout
         apart = self._timeline is not None
-        self._engine = Engine(target_here("host"), VariableStore(), apart=apart)
+        allocate = self.driver.allocate
+        store = VariableStore(allocate)
+        self._engine = Engine(target_here("host"), store, apart=apart, allocate=allocate)
         self._boxes = count(WORKER_BOX + 1)
         self._meetings = count()
         self._groups = Groups(GROUPS if len(members_of(cluster)) > 1 else 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from graphc.backends.cpu.executable import aligned
+from graphc.backends.cpu.executable import Allocate, aligned
 from graphc.backends.loops.program import Program
 from graphc.ir.dims import evaluate
 from graphc.ir.errors import StateError
@@ -16,9 +16,13 @@ from graphc.ir.types import TensorType
 
 
 class VariableStore:
-    """Arrays that programs write in place; the memory of a variable never moves."""
+    """Arrays that programs write in place; the memory of a variable never moves.
 
-    def __init__(self) -> None:
+    ``allocate`` gives so many bytes, from a multiple of 64.
+    """
+
+    def __init__(self, allocate: Allocate = aligned) -> None:
+        self._allocate = allocate
         self.arrays: dict[str, npt.NDArray[Any]] = {}
         self.initialized: set[str] = set()
         self.shared = False
@@ -35,9 +39,9 @@ class VariableStore:
         shape = tuple(evaluate(dim, {}) for dim in type_.shape)
         found = self.arrays.get(name)
         if found is None:
-            # NumPy's own large arrays begin in the middle of a cache line.
-            found = aligned(math.prod(shape), type_.dtype.numpy).reshape(shape)
-            self.arrays[name] = found
+            dtype = type_.dtype.numpy
+            memory = self._allocate(math.prod(shape) * dtype.itemsize)
+            found = self.arrays[name] = memory.view(dtype).reshape(shape)
         elif found.shape != shape or found.dtype != type_.dtype.numpy:
             raise StateError(
                 f"variable {name!r} is {found.dtype} {list(found.shape)} here, "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from graphc.ir.dims import evaluate
 from graphc.ir.errors import DataError
 
 Array = npt.NDArray[Any]
+Allocate: TypeAlias = Callable[[int], Array]
 OK = -1
 POSITION_BITS = 48
 POISON = 0xFF
@@ -80,16 +81,23 @@ class Executable:
 
 
 class Binding:
-    """An executable for certain sizes: the memory plan and the table of calls."""
+    """An executable for certain sizes: the memory plan and the table of calls.
+
+    ``allocate`` gives the arena of so many bytes, from a multiple of 64.
+    """
 
     def __init__(
-        self, executable: Executable, sizes: Mapping[str, int], variables: Mapping[str, Array]
+        self,
+        executable: Executable,
+        sizes: Mapping[str, int],
+        variables: Mapping[str, Array],
+        allocate: Allocate = aligned,
     ) -> None:
         program = executable.program
         self.program, self.sizes = program, dict(sizes)
         self._memories: dict[int, Any] = {}
         self.temporaries, self.intervals, self.layout = executable.memory_plan(sizes)
-        self.arena = aligned(self.layout.peak)
+        self.arena = allocate(self.layout.peak)
         self._storages = (ctypes.c_int64 * max(1, len(program.storages)))()
         self._fill_storages(executable, variables)
         self._fetches = [

@@ -57,7 +57,8 @@ def main() -> None:
     if rank == 0:
         print(f"{'tensor':>10}{'roles':>10}{'raw':>10}{'ratio':>8}   GB/s, medians")
     for size in SIZES:
-        memory = np.ones(size, np.uint8)
+        memory = driver.allocate(size)
+        memory[:] = 1
         measurements = {
             "roles": lambda n, m=memory: driver.drive(transfers(rank, m, n)),
             "raw": lambda n, m=memory: raw(rank, m, n),

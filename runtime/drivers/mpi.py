@@ -1,7 +1,7 @@
-"""Roles under MPI: one process a task, two communicators, one for control and one for data.
+"""Roles under MPI, in one process a task: who waits for a step makes the calls of MPI itself.
 
-Whoever waits for a step makes the MPI calls itself and looks for progress; while nobody does, a
-thread looks now and then, so that other tasks are served. All calls are nonblocking.
+While nobody does, a thread looks for progress now and then, so that other tasks are served. All
+calls are nonblocking.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import numpy.typing as npt
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
-from graphc.runtime.drivers.communicators import Communicators, size_here
-from graphc.runtime.drivers.control import ControlChannel
+from graphc.runtime.drivers.communicators import size_here
+from graphc.runtime.drivers.passing import MessagePassing
 from graphc.runtime.drivers.roles import Roles, Rule
 from graphc.runtime.drivers.running import Running
+from graphc.runtime.drivers.tickets import Ticket
 from graphc.runtime.effects import (
     AllReduce,
     Await,
@@ -52,20 +54,6 @@ SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
 """Set to 1, every send of data ends only when it was received: tests run so."""
 
 
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """A transfer or a reduction under way; it keeps what it was asked for, memory and all."""
-
-    request: Any
-    post: Post | AllReduce
-    begun: float
-    """When, as far as anybody wants to know."""
-    done: bool = False
-    waiter: tuple[Running, int] | None = None
-    awaited: float = 0.0
-    withdrawn: bool = False
-
-
 class MpiDriver(Roles):
     """Runs the roles of this process. Making one is collective over ``communicator``."""
 
@@ -75,18 +63,16 @@ class MpiDriver(Roles):
         super().__init__()
         self._mpi = MPI
         world: Any = MPI.COMM_WORLD if communicator is None else communicator
-        self._control, self._data = ControlChannel(world.Dup()), world.Dup()
+        synchronous = os.environ.get(SYNCHRONOUS) == "1"
+        self._passing = MessagePassing(world, synchronous=synchronous)
         self.rank: int = world.rank
         self.size: int = world.size
         self.tags = min(MOST_TAGS, 1 + (MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) or 0))
         """How many tags of transfers there are."""
-        self._synchronous = os.environ.get(SYNCHRONOUS) == "1"
         self._crowded = size_here(world) > len(os.sched_getaffinity(0))
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
         self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
         """By box the role that waits for a message, its turn, and since when."""
-        self._transfers: list[Ticket] = []
-        self._communicators = Communicators()
         self._limits: dict[Running, tuple[float, int]] = {}
         """When the wait of a role, its turn, is overdue."""
         self._lock = threading.RLock()
@@ -101,7 +87,7 @@ class MpiDriver(Roles):
     def make_groups(self, members: Sequence[int], count: int) -> None:
         """Make so many communicators of ``members``, for ``AllReduce``. Collective over all."""
         with self._lock:
-            self._communicators.make(self._data, members, count)
+            self._passing.communicators.make(self._passing.data, members, count)
 
     def start(self, role: Role) -> Running:
         """Run ``role`` beside all others, whenever the driver runs."""
@@ -136,7 +122,7 @@ class MpiDriver(Roles):
     def record(self, recorder: Recorder) -> None:
         """Record what the roles do from now on. Collective, for the clocks are compared."""
         with self._lock:
-            self._clock = ClockService(self._data)
+            self._clock = ClockService(self._passing.data)
             self._compare_clocks(self._clock, recorder, _CLOCKS_AT_START)
             self._recorder = recorder
 
@@ -145,7 +131,7 @@ class MpiDriver(Roles):
         size = len(own)
         found = bytearray(size * self.size)
         with self._lock:
-            self._data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
+            self._passing.data.Allgather([own, self._mpi.BYTE], [found, self._mpi.BYTE])
         return [bytes(found[i : i + size]) for i in range(0, len(found), size)]
 
     def fail(self, reason: str) -> None:
@@ -163,16 +149,17 @@ class MpiDriver(Roles):
         with self._lock:
             if self._closed:
                 return
-            while not self.lost and not self._control.has_left():
+            while not self.lost and not self._passing.control.has_left():
                 self._look()
             self._closed = True
             if not self.lost:
                 self._end_recording()
-                self._control.close()
-                self._data.Free()
-                if not self._transfers:
-                    self._communicators.free()
+                self._passing.close()
         self.fail("the server of this process was closed")
+
+    def allocate(self, size: int) -> npt.NDArray[Any]:
+        """Bytes for what is sent, where tasks of this host can read them; like ``aligned``."""
+        return self._passing.allocate(size)
 
     def _end_recording(self) -> None:
         if self._clock is not None and self._recorder is not None:
@@ -200,6 +187,7 @@ class MpiDriver(Roles):
                     pass
                 if self._recorder is not None and not self._closed:
                     self._recorder.flush()
+                self._passing.collect()
             except self._mpi.Exception as error:
                 self._explain(error)
             finally:
@@ -225,14 +213,16 @@ class MpiDriver(Roles):
     def _look(self) -> bool:
         """Run what can run, and see what has come; whether there was anything."""
         moved = self._go_on()
-        heard = self._control.receive()
+        heard = self._passing.control.receive()
         if heard is not None:
             self._deliver(*heard)
             self._go_on()
         if self._clock is not None:
             self._clock.answer()
-        ended = bool(self._transfers) and self._test()
-        return moved or ended or heard is not None
+        ended = self._passing.ended() if self._passing.under_way else ()
+        for ticket in ended:
+            self._end(ticket)
+        return moved or bool(ended) or heard is not None
 
     def _go_on(self) -> bool:
         """Run what can run; whether there was anything."""
@@ -251,18 +241,11 @@ class MpiDriver(Roles):
             elif end <= now:
                 self._ready.append((running, turn, Overdue()))
 
-    def _test(self) -> bool:
-        """Wake those whose transfers have ended."""
-        ended = [ticket for ticket in self._transfers if ticket.request.Test()]
-        for ticket in ended:
-            self._end(ticket)
-            if ticket.waiter is not None:
-                self._ready.append((*ticket.waiter, None))
-        return bool(ended)
-
     def _end(self, ticket: Ticket) -> None:
+        """A transfer has ended: whoever waits for it goes on."""
         ticket.done = True
-        self._transfers.remove(ticket)
+        if ticket.waiter is not None:
+            self._ready.append((*ticket.waiter, None))
         if self._recorder is not None and not ticket.withdrawn:
             now = time.perf_counter()
             self._recorder.transfer(ticket.post, ticket.begun, now)
@@ -278,7 +261,7 @@ class MpiDriver(Roles):
             self._deliver(self.rank, effect.box, effect.message)
         else:
             assert isinstance(effect.box, int), "only roles of one task share other boxes"
-            self._control.send(effect.to, effect.box, effect.message)
+            self._passing.control.send(effect.to, effect.box, effect.message)
         return False, None
 
     def _deliver(self, sender: int, box: Box, message: Message) -> None:
@@ -298,25 +281,14 @@ class MpiDriver(Roles):
         self._limit(running, effect.seconds)
         return True, None
 
-    def _post(self, running: Running, effect: Post) -> tuple[bool, Any]:
-        memory = [effect.memory, self._mpi.BYTE]
-        begin = self._data.Irecv
-        if effect.sends:
-            begin = self._data.Issend if self._synchronous else self._data.Isend
-        now = self._now()
-        ticket = Ticket(begin(memory, effect.peer, effect.tag), effect, now)
-        self._transfers.append(ticket)
-        return False, ticket
-
-    def _all_reduce(self, running: Running, effect: AllReduce) -> tuple[bool, Any]:
-        now = self._now()
-        ticket = Ticket(self._communicators.begin(effect), effect, now)
-        self._transfers.append(ticket)
+    def _post(self, running: Running, effect: Post | AllReduce) -> tuple[bool, Any]:
+        ticket = Ticket(effect, self._now())
+        self._passing.begin(ticket)
         return False, ticket
 
     def _await(self, running: Running, effect: Await) -> tuple[bool, Any]:
         ticket: Ticket = effect.ticket
-        if not ticket.done and ticket.request.Test():
+        if not ticket.done and self._passing.test(ticket):
             self._end(ticket)
         if ticket.done:
             return False, None
@@ -361,7 +333,7 @@ class MpiDriver(Roles):
         Tell: _tell,
         Hear: _hear,
         Post: _post,
-        AllReduce: _all_reduce,
+        AllReduce: _post,
         Await: _await,
         Withdraw: _withdraw,
         Work: _work,

@@ -53,7 +53,7 @@ else:
                     batches[rng.integers(members)][0] = BAD
                 take(one, fetches, x, batches)
                 take(other, fetches, x, batches)
-    left = len(server.driver._transfers)
+    left = len(server.driver._passing.under_way)
     right, refused = counts.values()
     sys.stdout.write(f"task {server.driver.rank}: right {right}, refused {refused}, left {left}\n")
     if not one_feeds:

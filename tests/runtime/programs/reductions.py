@@ -82,5 +82,5 @@ for kind, make in PLANS.items():
         driver.drive(aborted(Reducing(make(elements), mine), phase, begins))
         phase += 2
 driver.drive(everywhere(phase))
-sys.stdout.write(f"task {rank}: right {right}, left {len(driver._transfers)}\n")
+sys.stdout.write(f"task {rank}: right {right}, left {len(driver._passing.under_way)}\n")
 driver.close()
