@@ -73,10 +73,11 @@ class Post:
 
 @dataclass(slots=True)
 class AllReduce:
-    """Begin to combine ``memory``, an array, with that of all ``members``, in place, by MPI itself.
+    """Begin to combine ``memory``, an array, with that of all ``members``, in place.
 
     It gives a ticket to await, and cannot be taken back. The members begin the same reductions on
-    their communicator ``group``, all in one order.
+    their communicator ``group``, all in one order. If ``shared``, they read each other's memory;
+    else it is left to MPI.
     """
 
     group: int
@@ -86,6 +87,7 @@ class AllReduce:
     combiner: str
     about: str = ""
     step: int = 0
+    shared: bool = False
 
 
 @dataclass(slots=True)

@@ -1,4 +1,6 @@
-"""Which session may make reductions by MPI itself on which communicator of the workers.
+"""Which session may make reductions in one call on which communicator of the workers.
+
+These are MPI's own, and those over memory that the workers share.
 
 All members have to begin the reductions on a communicator in one order. Communicators are made when
 a server starts, ``GROUPS`` of them, all alike. A session with a strategy, the n-th in its task,
@@ -20,13 +22,17 @@ workers, the others have none, and never will (``meeting``): it alone claims.
 from __future__ import annotations
 
 GROUPS = 4
-"""So many sessions that are open at one time can use MPI's own reductions."""
+"""So many sessions that are open at one time can use reductions in one call."""
 
 
 class Groups:
-    """What the sessions of one task have claimed of ``count`` communicators."""
+    """What the sessions of one task have claimed of ``count`` communicators.
 
-    def __init__(self, count: int) -> None:
+    ``share_memory``: on each of them there can be reductions over memory as well.
+    """
+
+    def __init__(self, count: int, *, share_memory: bool = False) -> None:
+        self.share_memory = share_memory
         self._count = count
         self._holders: dict[int, int] = {}
         """By communicator, the session that has it."""

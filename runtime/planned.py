@@ -8,7 +8,7 @@ import numpy as np
 
 from graphc.backends.cpu.executable import Binding
 from graphc.backends.loops.program import Program, Reduction
-from graphc.compiler.collectives import Plan, choose, direct, library, ring, scattered, tree
+from graphc.compiler.collectives import Plan, choose, direct, library, ring, scattered, shared, tree
 from graphc.ir.dims import evaluate
 from graphc.ir.dtypes import DType
 from graphc.ir.errors import GraphcError
@@ -18,7 +18,12 @@ from graphc.runtime.sharding import Sharding
 
 OWN_OF_MPI = "mpi"
 """What a user calls MPI's own reductions."""
-ALGORITHMS = {"direct": direct, OWN_OF_MPI: library, "ring": ring, "scattered": scattered}
+OVER_MEMORY = "shared"
+"""And what those over memory that the workers share."""
+ALGORITHMS = {
+    "direct": direct, OWN_OF_MPI: library, "ring": ring, "scattered": scattered,
+    OVER_MEMORY: shared,
+}  # fmt: skip
 """What a user can ask for by name."""
 
 
@@ -56,8 +61,10 @@ def _plan(sharding: Sharding, elements: int, dtype: DType, combiner: str) -> Pla
         return tree(member, bounds, elements)
     algorithm, own = sharding.algorithm, is_predefined(combiner, dtype)
     if not algorithm or (algorithm == OWN_OF_MPI and not own):
-        own = own and sharding.group != NO_GROUP
-        return choose(elements, dtype.size, members, own=own).plan(member)
+        has_group = sharding.group != NO_GROUP
+        shares = has_group and sharding.shares_memory
+        own = has_group and own
+        return choose(elements, dtype.size, members, own=own, shares=shares).plan(member)
     if algorithm not in ALGORITHMS:
         known = ", ".join(sorted(ALGORITHMS))
         raise GraphcError(f"there is no reduction called {algorithm!r}; there are {known}")

@@ -21,7 +21,7 @@ from graphc.runtime.effects import Role, Work
 from graphc.runtime.transfers import Collective, Expected, Peer, Transfers
 
 NO_GROUP = -1
-"""In place of a communicator: MPI's own reductions cannot be used."""
+"""In place of a communicator: reductions in one call cannot be used."""
 
 
 class Memory(Protocol):
@@ -34,7 +34,7 @@ class Memory(Protocol):
         """What a transfer takes or fills."""
 
     def row(self) -> Any:
-        """What is combined by MPI itself."""
+        """What is combined in one call."""
 
     def combine(self, move: Combine) -> None: ...
 
@@ -60,7 +60,7 @@ class Planned:
     """What it is, in errors and timelines."""
     first: int = 0
     group: int = NO_GROUP
-    """Which communicator of the members MPI's own reductions are made on."""
+    """Which communicator of the members reductions in one call are made on."""
 
     def __post_init__(self) -> None:
         if len(self.members) != self.plan.members:
@@ -80,7 +80,7 @@ class Planned:
         """What a move begins."""
         return Collective(
             self.first + move.number, self.group, self.members, self.dtype, move.count,
-            self.combiner, self.label,
+            self.combiner, self.label, move.shared,
         )  # fmt: skip
 
     def expected(self) -> Iterator[Expected]:

@@ -84,7 +84,8 @@ class Server:
         self._engine = Engine(target_here("host"), store, apart=apart, allocate=allocate)
         self._boxes = count(WORKER_BOX + 1)
         self._meetings = count()
-        self._groups = Groups(GROUPS if len(members_of(cluster)) > 1 else 0)
+        groups = GROUPS if len(members_of(cluster)) > 1 else 0
+        self._groups = Groups(groups, share_memory=self.driver.shares_memory)
         self._tags = tags_of_task(self.driver.rank, cluster.size, self.driver.tags)
         self._worker = Worker(self.driver.rank, self._engine, timeout)
         others = set(range(cluster.size)) - {self.driver.rank}

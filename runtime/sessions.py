@@ -50,9 +50,13 @@ class Parts:
             lambda group, early: self._peer(box, tags, group, early),
         )  # fmt: skip
 
+    def _planner(self, client: int, group: int) -> ShardedPlanner:
+        shares = self.groups.share_memory
+        return ShardedPlanner(self.strategy, self.members, client, group, shares)
+
     def _master(self, box: int, tags: Tags, group: int) -> ShardedMaster:
         client = self.members.index(self.rank)
-        planner = ShardedPlanner(self.strategy, self.members, client, group)
+        planner = self._planner(client, group)
         return ShardedMaster(
             self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags, planner,
             members=self.members,
@@ -60,7 +64,7 @@ class Parts:
 
     def _peer(self, box: int, tags: Tags, group: int, early: Sequence[tuple[int, Message]]) -> Peer:
         home = Master(self.cluster, self.rank, box, self.engine, self.options, self.seconds, tags)
-        planner = ShardedPlanner(self.strategy, self.members, EVERYONE, group)
+        planner = self._planner(EVERYONE, group)
         where = MEETING_BOX + self.number
         circle = Circle(self.cluster, self.rank, where, self.members, self.seconds)
         for sender, message in early:

@@ -26,7 +26,7 @@ from graphc.passes.unroll import Unroll, mentions
 from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.groups import GROUPS
 from graphc.runtime.part import Part, printed
-from graphc.runtime.planned import OWN_OF_MPI
+from graphc.runtime.planned import OVER_MEMORY, OWN_OF_MPI
 from graphc.runtime.planning import Plan, Signature
 from graphc.runtime.reduction import NO_GROUP
 from graphc.runtime.sharding import WHOLE, Sharding
@@ -41,13 +41,14 @@ class ShardedPlanner:
     """Makes the plans of a session with ``strategy`` on the workers with these ``ranks``.
 
     ``client`` is the member that feeds and fetches, or ``EVERYONE``; ``group`` the communicator for
-    MPI's own reductions, or ``NO_GROUP``.
+    reductions in one call, or ``NO_GROUP``; ``shares_memory``: they can be made over memory.
     """
 
     strategy: DataParallel
     ranks: tuple[int, ...]
     client: int
     group: int
+    shares_memory: bool = False
 
     def __call__(
         self,
@@ -106,11 +107,8 @@ class ShardedPlanner:
                 f"reproducible={shards} makes {shards} logical shards, fewer than the "
                 f"{len(self.ranks)} workers that are to have one each"
             )
-        if self.strategy.algorithm == OWN_OF_MPI and self.group == NO_GROUP and shards > 1:
-            raise ClusterError(
-                f"algorithm {OWN_OF_MPI!r} cannot be had: {GROUPS} sessions at a time can have it, "
-                "and those before this one are open or were broken"
-            )
+        if shards > 1:
+            self._check_algorithm()
         return Sharding(
             ranks=self.ranks,
             names=tuple(cluster.name_of(rank) for rank in self.ranks),
@@ -125,7 +123,21 @@ class ShardedPlanner:
             algorithm=self.strategy.algorithm,
             same_bits=self.strategy.reproducible is not None,
             group=self.group,
+            shares_memory=self.shares_memory,
         )
+
+    def _check_algorithm(self) -> None:
+        algorithm = self.strategy.algorithm
+        if algorithm in (OWN_OF_MPI, OVER_MEMORY) and self.group == NO_GROUP:
+            raise ClusterError(
+                f"algorithm {algorithm!r} cannot be had: {GROUPS} sessions at a time can have it, "
+                "and those before this one are open or were broken"
+            )
+        if algorithm == OVER_MEMORY and not self.shares_memory:
+            raise ClusterError(
+                f"algorithm {algorithm!r} cannot be had: the workers are not all on one host, or "
+                "cannot read each other's memory there"
+            )
 
     def _writers(self, graph: Graph, client: int) -> tuple[int, ...]:
         """The members besides the client's that write variables: all, if any does."""

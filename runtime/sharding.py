@@ -42,7 +42,9 @@ class Sharding:
     same_bits: bool
     """Partial results are combined in an order that the number of shards alone decides."""
     group: int
-    """Which communicator of the members MPI's own reductions are made on, or ``NO_GROUP``."""
+    """Which communicator of the members reductions in one call are made on, or ``NO_GROUP``."""
+    shares_memory: bool
+    """The members can read each other's memory."""
 
     @property
     def blocks(self) -> tuple[range, ...]:

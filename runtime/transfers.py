@@ -42,7 +42,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """A reduction by MPI itself over ``members``, on their communicator ``group``."""
+    """A reduction over ``members`` in one call, on their communicator ``group``."""
 
     number: int
     group: int
@@ -52,6 +52,8 @@ class Collective:
     """Of elements."""
     combiner: str
     what: str
+    shared: bool
+    """Over memory that they share, not by MPI."""
 
 
 class _Begun(NamedTuple):
@@ -100,8 +102,9 @@ class Transfers:
         ranks = tuple(member.rank for member in collective.members)
         names = ", ".join(member.name for member in collective.members)
         ticket = yield AllReduce(
-            collective.group, ranks, memory, collective.combiner, collective.what, self._step
-        )
+            collective.group, ranks, memory, collective.combiner, collective.what, self._step,
+            collective.shared,
+        )  # fmt: skip
         begun = _Begun(ticket, "was not combined over", names, collective.what)
         self._collectives[collective.number] = begun
 

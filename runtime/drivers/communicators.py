@@ -1,4 +1,4 @@
-"""Communicators besides those of messages: for reductions by MPI itself, and of one host's ranks.
+"""Where reductions in one call are made: communicators of MPI, and groups over shared memory.
 
 All are made when a server starts. Making one is collective and may block, so it is done once, where
 all tasks are at the same point: no two can be made in different orders by different tasks, and no
@@ -7,9 +7,11 @@ step waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphc.runtime.drivers.host.reducing import SharedGroup
+from graphc.runtime.drivers.host.segment import Segment
 from graphc.runtime.effects import AllReduce
 
 _OPERATIONS = {
@@ -19,10 +21,12 @@ _OPERATIONS = {
 
 
 class Communicators:
-    """Those of one task; there are none before ``make``."""
+    """Those of one task, which has mapped ``segments``; there are none before ``make``."""
 
-    def __init__(self) -> None:
+    def __init__(self, segments: Mapping[int, Segment]) -> None:
+        self._segments = segments
         self._made: list[Any] = []
+        self._shared: list[SharedGroup] = []
 
     def make(self, world: Any, members: Sequence[int], count: int) -> None:
         """Make ``count`` of ``members``, ranks in ``world``. Collective over the whole world.
@@ -37,9 +41,20 @@ class Communicators:
             self._made = [first]
             if first.size > 1:
                 self._made += [first.Dup() for _ in range(count - 1)]
+            if first.size > 1 and self._segments.keys() >= {*members}:
+                self._shared = [
+                    SharedGroup(world.rank, members, self._segments, n) for n in range(count)
+                ]
+
+    @property
+    def share_memory(self) -> bool:
+        """Whether the members can combine what lies in each other's memory."""
+        return bool(self._shared)
 
     def begin(self, effect: AllReduce) -> Any:
-        """The request of a reduction that has begun."""
+        """The request of a reduction that has begun; ``MemoryError``: there is no room for it."""
+        if effect.shared:
+            return self._shared[effect.group].begin(effect)
         from mpi4py import MPI
 
         operation = getattr(MPI, _OPERATIONS[effect.combiner])

@@ -89,6 +89,11 @@ class MpiDriver(Roles):
         with self._lock:
             self._passing.communicators.make(self._passing.data, members, count)
 
+    @property
+    def shares_memory(self) -> bool:
+        """Whether the members can make reductions over memory; after ``make_groups``."""
+        return self._passing.communicators.share_memory
+
     def start(self, role: Role) -> Running:
         """Run ``role`` beside all others, whenever the driver runs."""
         with self._lock:

@@ -26,10 +26,11 @@ class MessagePassing:
 
         self._byte = MPI.BYTE
         self.control, self.data = ControlChannel(world.Dup()), world.Dup()
-        self.communicators = Communicators()
         self.under_way: list[Ticket] = []
         self._isend: Callable[..., Any] = self.data.Issend if synchronous else self.data.Isend
-        self._reading = Reading(world, map_segments(world), synchronous=synchronous)
+        segments = map_segments(world)
+        self.communicators = Communicators(segments)
+        self._reading = Reading(world, segments, synchronous=synchronous)
 
     def begin(self, ticket: Ticket) -> None:
         """Begin what was asked for."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from graphc.compiler.collectives import direct, library, ring, scattered, tree
+from graphc.compiler.collectives import direct, library, ring, scattered, shared, tree
 from graphc.ir.dtypes import DTYPES, as_dtype, int64
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.gathering import Mixed
@@ -22,7 +22,7 @@ from graphc.runtime.transfers import Peer, Transfers
 
 PATIENCE = 60.0
 NAMES = [f"/job:worker/task:{n}" for n in range(12)]
-KINDS = ("ring", "direct", "scattered", "tree", "mpi")
+KINDS = ("ring", "direct", "scattered", "tree", "mpi", "shared")
 COMBINERS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
@@ -39,6 +39,7 @@ def case(seed):
         "direct": lambda m: direct(m, members, elements),
         "scattered": lambda m: scattered(m, members, elements),
         "mpi": lambda m: library(m, members, elements),
+        "shared": lambda m: shared(m, members, elements),
         "tree": lambda m: tree(m, bounds, elements),
     }[kind]
     return rng, [make(m) for m in range(members)], bounds

@@ -1,4 +1,4 @@
-"""Reductions between real ranks: by plans, with sends buffered or not, and by MPI itself."""
+"""Reductions between real ranks: by plans, with sends buffered or not, and in one call."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.mpi
 def test_every_plan_reduces_and_aborts(ranks, synchronous):
     spec = {"worker": ["localhost"] * ranks}
     lines = mpiexec("reductions.py", spec, GRAPHC_SYNCHRONOUS_SENDS=synchronous).splitlines()
-    assert sorted(lines) == [f"task {rank}: right 25, left 0" for rank in range(ranks)]
+    assert sorted(lines) == [f"task {rank}: right 30, left 0" for rank in range(ranks)]
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 5])
@@ -22,15 +22,26 @@ def test_mpi_itself_gives_all_the_same_bits_and_always_the_same(ranks):
     assert lines == ["20 reductions, each with one result: True"]
 
 
+@pytest.mark.parametrize("algorithm", ["mpi", "shared"])
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_sessions_that_reduce_by_mpi(ranks):
+def test_sessions_that_reduce_in_one_call(ranks, algorithm):
     """Every worker has one, steps fail in between, two are open at one time."""
-    lines = mpiexec("by_mpi.py", {"worker": ["localhost"] * ranks}, GRAPHC_SYNCHRONOUS_SENDS="0")
+    spec = {"worker": ["localhost"] * ranks}
+    lines = mpiexec("in_one_call.py", spec, algorithm, GRAPHC_SYNCHRONOUS_SENDS="0")
     assert sorted(lines.splitlines()) == [
         f"task {rank}: right 24, refused 8, left 0" for rank in range(ranks)
     ]
 
 
-def test_one_session_feeds_for_all_and_reduces_by_mpi():
+@pytest.mark.parametrize("algorithm", ["mpi", "shared"])
+def test_one_session_feeds_for_all_and_reduces_in_one_call(algorithm):
     spec = {"ps": ["localhost"], "worker": ["localhost"] * 2}
-    assert mpiexec("by_mpi.py", spec).splitlines() == ["task 1: right 24, refused 8, left 0"]
+    lines = mpiexec("in_one_call.py", spec, algorithm).splitlines()
+    assert lines == ["task 1: right 24, refused 8, left 0"]
+
+
+def test_memory_that_is_not_shared_is_told_of():
+    spec = {"worker": ["localhost"] * 2}
+    lines = mpiexec("not_shared.py", spec, GRAPHC_SHARED_MEMORY="0").splitlines()
+    why = "the workers are not all on one host, or cannot read each other's memory there"
+    assert lines == [f"refused: {why}"] * 2

@@ -15,16 +15,17 @@ from graphc.compiler.collectives.cost import (
     library_seconds,
     ring_seconds,
     scattered_seconds,
+    shared_seconds,
 )
 from graphc.compiler.collectives.direct import direct
-from graphc.compiler.collectives.library import library
+from graphc.compiler.collectives.library import library, shared
 from graphc.compiler.collectives.moves import Plan, check_member
 from graphc.compiler.collectives.ring import ring
 from graphc.compiler.collectives.scattered import scattered
 
 _PIECES = (1, 2, 4, 8, 16, 32, 64)
 _PLANS: dict[str, Callable[[int, int, int], Plan]] = {
-    "direct": direct, "mpi": library, "scattered": scattered,
+    "direct": direct, "mpi": library, "scattered": scattered, "shared": shared,
 }  # fmt: skip
 
 
@@ -52,11 +53,18 @@ class Choice:
 
 
 def choose(
-    elements: int, itemsize: int, members: int, costs: Costs = ONE_HOST, *, own: bool = False
+    elements: int,
+    itemsize: int,
+    members: int,
+    costs: Costs = ONE_HOST,
+    *,
+    own: bool = False,
+    shares: bool = False,
 ) -> Choice:
     """The cheapest plan for ``elements`` of ``itemsize`` bytes; of equals, the one of fewer rounds.
 
-    ``own``: MPI's own reduction can be had, if ``costs`` say what it takes.
+    ``own``: MPI's own reduction can be had; ``shares``: members can read each other's memory. Both
+    only if ``costs`` say what they take.
 
     Raises:
         ValueError: no members, or fewer than no elements.
@@ -76,4 +84,7 @@ def choose(
     if own and costs.library is not None:
         seconds = library_seconds(size, members, costs.library)
         candidates.append(Choice("mpi", members, elements, seconds))
+    if shares and costs.shared is not None:
+        seconds = shared_seconds(size, members, costs.shared)
+        candidates.append(Choice("shared", members, elements, seconds))
     return min(candidates, key=lambda choice: choice.seconds)

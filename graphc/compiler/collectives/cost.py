@@ -25,6 +25,19 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What a reduction takes over memory that all members see.
+
+    That is to begin and end it, for each member that is looked at, and for a byte of another one's
+    memory that is read, combined or not.
+    """
+
+    call: float
+    member: float
+    byte: float
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What moving and combining takes; times are seconds, for one message or for one byte."""
 
@@ -36,17 +49,30 @@ class Costs:
     """How many members share a link."""
     library: Library | None = None
     """None: not known, so it is not chosen."""
+    shared: Shared | None = None
 
 
 ONE_HOST = Costs(
     latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10,
     library=Library(call=1e-5, round=4e-6, byte=5.5e-10),
+    shared=Shared(call=2e-5, member=3e-6, byte=1e-10),
 )  # fmt: skip
 """Processes that share a machine's memory; a message is mostly the time to begin and to end it.
 
 MPI's own has that once, whatever the number of members, but moves and combines each byte slower:
 measured with Open MPI by ``benchmarks/cluster/allreduce.py``.
 """
+
+
+def shared_seconds(size: int, members: int, shared: Shared) -> float:
+    """Over ``size`` bytes; nothing if there is one member.
+
+    Each reads a chunk of all others, and then their chunks.
+    """
+    if members == 1:
+        return 0.0
+    read = 2 * (members - 1) / members * size
+    return shared.call + (members - 1) * shared.member + read * shared.byte
 
 
 def library_seconds(size: int, members: int, library: Library) -> float:

@@ -39,7 +39,7 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class AllReduce:
-    """Begin to combine row 0, of ``count`` elements, with that of all members, as MPI does it.
+    """Begin to combine row 0, of ``count`` elements, with that of all members, in one call.
 
     Until its wait the row is neither read nor written.
     """
@@ -47,6 +47,8 @@ class AllReduce:
     number: int
     """Among the messages of all members; it is one of each."""
     count: int
+    shared: bool
+    """Members read each other's memory; else MPI does it."""
 
 
 @dataclass(frozen=True, slots=True)

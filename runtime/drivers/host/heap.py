@@ -1,7 +1,7 @@
 """Memory to be lent out of a region that other tasks have mapped as well.
 
-Extents of whole pages are found by first fit, and joined when they come back (Knuth, "The Art of
-Computer Programming", volume 1, 2.5). What comes back is given to the system at once.
+Extents are found by first fit, and joined when they come back (Knuth, "The Art of Computer
+Programming", volume 1, 2.5). Whole pages that come back are given to the system.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphc.backends.loops.memory import ALIGNMENT
+
 _PAGE = mmap.PAGESIZE
 
 
 class Heap:
-    """The bytes from ``begin`` to ``end`` of ``memory``, multiples of the page size."""
+    """The bytes from ``begin`` to ``end`` of ``memory``, multiples of the alignment."""
 
     def __init__(self, memory: mmap.mmap, begin: int, end: int) -> None:
         self._memory = memory
@@ -30,18 +32,18 @@ class Heap:
         self._lock = threading.Lock()
 
     def allocate(self, size: int) -> npt.NDArray[Any] | None:
-        """An array of so many bytes, zeroed; None if there is no room for it.
+        """An array of so many bytes, aligned; None if there is no room for it.
 
         It comes back by itself once neither it nor a view of it is referred to.
         """
         self.collect()
-        pages = max(1, -(-size // _PAGE)) * _PAGE
+        room = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
         with self._lock:
-            begin = self._take(pages)
+            begin = self._take(room)
         if begin is None:
             return None
         array = np.frombuffer(self._memory, np.uint8, size, begin)
-        weakref.finalize(array, self._gone.append, (begin, begin + pages)).atexit = False
+        weakref.finalize(array, self._gone.append, (begin, begin + room)).atexit = False
         return array
 
     def collect(self) -> None:
@@ -49,8 +51,10 @@ class Heap:
         with self._lock:
             while self._gone:
                 begin, end = self._gone.popleft()
-                self._memory.madvise(mmap.MADV_REMOVE, begin, end - begin)
                 self._put(begin, end)
+                first, last = -(-begin // _PAGE) * _PAGE, end // _PAGE * _PAGE
+                if first < last:
+                    self._memory.madvise(mmap.MADV_REMOVE, first, last - first)
 
     def _take(self, size: int) -> int | None:
         for index, (begin, end) in enumerate(self._free):

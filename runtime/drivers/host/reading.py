@@ -31,7 +31,7 @@ _NOTHING = bytearray(0)
 
 
 class Reading:
-    """Transfers of this task of ``world`` with others of its host, whose ``segments`` it has mapped.
+    """Transfers of this task of ``world`` with others of its host, whose ``segments`` it mapped.
 
     Making one is collective. ``synchronous``: what is sent by MPI has been sent only when it was
     received; what is read is always so.
@@ -69,10 +69,8 @@ class Reading:
             ticket.request = self._acknowledging.Irecv(nowhere, post.peer, post.tag)
 
     def allocate(self, size: int) -> npt.NDArray[Any]:
-        """Memory from which others read what is sent, as far as there is room and use for it."""
-        found = None
-        if self._own is not None and size >= LONG:
-            found = self._own.heap.allocate(size)
+        """Memory from which others read what is sent, as far as there is room for it."""
+        found = None if self._own is None else self._own.heap.allocate(size)
         return aligned(size) if found is None else found
 
     def collect(self) -> None:

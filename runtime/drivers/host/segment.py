@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from graphc.backends.cpu.executable import address_of
 from graphc.runtime.drivers.host.heap import Heap
@@ -24,7 +25,10 @@ _MOST_ADDRESSES = 1 << 46
 """So many bytes at most are mapped in all: half of what a process can address."""
 _TOKEN = 16
 _HEAP = mmap.PAGESIZE
-"""The heap follows the page of the token, by which others know that this is the right memory."""
+"""The heap follows a page with the token, by which others know that this is the right memory, and
+with the words of groups."""
+_WORDS = 64
+"""Bytes for the words of a group: a cache line, behind that of the token."""
 
 
 class Segment:
@@ -41,6 +45,15 @@ class Segment:
         """Where in the segment ``size`` bytes at an address of this process are, if they are."""
         offset = address - self.address
         return offset if offset >= 0 and offset + size <= self.size else None
+
+    def words(self, group: int) -> memoryview:
+        """Some int64 that the owner alone writes, by which it tells how far a group has come."""
+        begin = (1 + group) * _WORDS
+        return self._bytes[begin : begin + _WORDS].cast("q")
+
+    def array(self, offset: int, size: int) -> npt.NDArray[Any]:
+        """Some of the bytes."""
+        return np.frombuffer(self._bytes, np.uint8, size, offset)
 
     @property
     def token(self) -> bytes:

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from graphc.compiler.collectives import direct, library, ring, scattered, tree
+from graphc.compiler.collectives import direct, library, ring, scattered, shared, tree
 from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import Hear, Spawn, Stop, Tell
@@ -25,6 +25,7 @@ PLANS = {
     "direct": lambda n: direct(rank, size, n),
     "scattered": lambda n: scattered(rank, size, n),
     "mpi": lambda n: library(rank, size, n),
+    "shared": lambda n: shared(rank, size, n),
     "tree": lambda n: tree(rank, bounds, n),
 }
 heard = {}

@@ -1,4 +1,7 @@
-"""Sessions whose reductions MPI makes itself: in every worker, or in one if there is a server."""
+"""Sessions whose reductions are made in one call: in every worker, or in one if there is a server.
+
+The first argument is the algorithm, MPI's own or that over memory that the workers share.
+"""
 
 import sys
 
@@ -40,7 +43,7 @@ else:
     rows = gx.gather(gx.constant(np.arange(5.0)), gx.minimum(x, total))
     fetches = [total, gx.reduce_sum(rows), gx.reduce_max(x)]
     rng = np.random.default_rng(7)
-    strategy = DataParallel(algorithm="mpi", bucket_bytes=1)
+    strategy = DataParallel(algorithm=sys.argv[1], bucket_bytes=1)
     for _ in range(4):  # communicators are claimed more often than there are
         with (
             gx.Session(target=server.target, strategy=strategy) as one,
