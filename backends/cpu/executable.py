@@ -31,6 +31,8 @@ OK = -1
 POSITION_BITS = 48
 POISON = 0xFF
 """The byte of poisoned memory: NaN as a float, -1 as an integer."""
+_Frame = ctypes.c_int64 * 6
+"""See ``segment_ir``."""
 SIZES = 16
 """For so many combinations of sizes an executable keeps what they tell; the oldest goes first."""
 
@@ -61,8 +63,8 @@ class Executable:
         self._constants = constant_region(program)
         self.storages = (ctypes.c_int64 * max(1, len(program.storages)))(*self._addresses())
         """Where each storage is: those that are no constants are elsewhere for each binding."""
-        self.room = max((len(call.storages) for call in program.calls), default=1)
-        """For how many addresses a call needs room."""
+        self.room = ctypes.c_int64 * max((len(call.storages) for call in program.calls), default=1)
+        """The type of the room for a call's addresses."""
         self.uses_pool = any(map(_is_pooled, program.kernels))
         self._sized: dict[Hashable, Sized] = {}
 
@@ -132,11 +134,11 @@ class Binding:
             self._storages[index] = address_of(variables[program.storages[index].name])
         self.place_temporaries()
         self._status = ctypes.c_int64(OK)
-        self._room = (ctypes.c_int64 * executable.room)()
+        self._room = executable.room()
         parts = (self._storages, self._status, self._room)
         storages, status, room = map(ctypes.addressof, parts)
         table, calls = self.sized.table, len(program.calls)
-        self._frame = (ctypes.c_int64 * 6)(table, calls, 0, storages, status, room)
+        self._frame = _Frame(table, calls, 0, storages, status, room)
         self._frames: dict[tuple[int, int], tuple[Any, int]] = {}
         self._kept = (executable, variables)
         self._address = ctypes.addressof(self._frame)
@@ -171,7 +173,7 @@ class Binding:
 
     def _framed(self, first: int, last: int) -> tuple[Any, int]:
         """The frame of some of the calls, and where it is."""
-        frame = (ctypes.c_int64 * 6)(self.sized.records[first], last - first, *self._frame[2:])
+        frame = _Frame(self.sized.records[first], last - first, *self._frame[2:])
         self._frames[first, last] = frame, ctypes.addressof(frame)
         return self._frames[first, last]
 

@@ -303,6 +303,7 @@ class Simulation:
             recorder.transfer(ticket.post, ticket.begun, self.now)
         if ticket.waiter is not None:
             self._wake(*ticket.waiter)
+            ticket.waiter = None
             if recorder is not None:
                 recorder.wait(ticket.post, ticket.awaited, self.now)
 
