@@ -319,7 +319,7 @@ _REFUSALS: dict[type[Any], type[Any]] = {
 
 def _number_of(message: Any) -> int:
     """The program or the step that an answer is about."""
-    number: int = message.program if isinstance(message, Registered | Refused) else message.step
+    number: int = message.program if isinstance(message, (Registered, Refused)) else message.step
     return number
 
 

@@ -19,7 +19,6 @@ from graphc.backends.loops.instructions import (
     Receive,
     Reduce,
     Reduced,
-    Run,
     Send,
     Wait,
 )
@@ -78,16 +77,16 @@ def strands_of(instructions: Iterable[Instruction], routes: Mapping[str, Route])
     main: list[Event] = []
     forked: dict[Reduction, int] = {}
     for instruction in instructions:
-        if isinstance(instruction, Commit):
+        if isinstance(instruction, (Receive, Send, Wait)):
+            kind = _KINDS[type(instruction)]
+            main.append(Event(kind, routes[instruction.transfer.edge].number))
+        elif isinstance(instruction, Commit):
             main.append(Event(Kind.COMMIT))
         elif isinstance(instruction, Reduce):
             forked[instruction.reduction] = len(forked) + 1
             main.append(Event(Kind.FORK, forked[instruction.reduction]))
         elif isinstance(instruction, Reduced):
             main.append(Event(Kind.JOIN, forked[instruction.reduction]))
-        elif not isinstance(instruction, Run):
-            kind = _KINDS[type(instruction)]
-            main.append(Event(kind, routes[instruction.transfer.edge].number))
     return [main]
 
 

@@ -1,9 +1,9 @@
 """A program in machine code, ready to run in this process.
 
-``Executable`` holds what does not change: kernels, constants; ``Sized`` what depends on the sizes of
-a run alone: where things lie, and what kernels are called with. ``Binding`` holds the memory of one
-who runs it: the arena and the addresses of everything in it. Callers keep bindings, so that a run
-whose sizes were seen before only fills in the addresses of feeds and fetches.
+``Executable`` holds what does not change: kernels, constants. ``Sized`` holds what depends on the
+sizes of a run alone: where things lie, and what kernels are called with. ``Binding`` holds the
+memory of who runs it: the arena and the addresses of everything in it. Callers keep bindings, so
+that a run whose sizes were seen before only fills in the addresses of feeds and fetches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphc.backends.cpu.kernel import CompiledKernel
 from graphc.backends.cpu.pool import ThreadPool, default_pool
 from graphc.backends.cpu.segment_ir import RECORD_WORDS, RUN, segment_ir
 from graphc.backends.loops.ir import For, Function
-from graphc.backends.loops.memory import ALIGNMENT, Interval, Layout, plan_memory
+from graphc.backends.loops.memory import ALIGNMENT, Interval, plan_memory
 from graphc.backends.loops.program import Program, lifetimes_of
 from graphc.backends.loops.walk import statements
 from graphc.ir.dims import evaluate

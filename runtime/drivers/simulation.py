@@ -220,19 +220,21 @@ class Simulation:
         if box[0] not in self.dead:
             mailbox = self._boxes[box]
             mailbox.messages.append(message)
-            self._hand_out(mailbox)
+            if mailbox.hearing is not None:
+                self._hand_out(mailbox, *mailbox.hearing)
 
     def _hear(self, running: Running, effect: Hear) -> None:
         mailbox = self._boxes[running.rank, effect.box]
         mailbox.hearing = running, running.turn, effect, self.now
         self._limit(running, effect.seconds)
-        self._hand_out(mailbox)
+        if mailbox.messages:
+            self._hand_out(mailbox, *mailbox.hearing)
 
-    def _hand_out(self, mailbox: _Mailbox) -> None:
-        if mailbox.hearing is None or not mailbox.messages:
-            return
-        running, turn, hear, since = mailbox.hearing
-        if running.turn != turn or running.done:
+    def _hand_out(
+        self, mailbox: _Mailbox, running: Running, turn: int, hear: Hear, since: float
+    ) -> None:
+        """Let who hears go on with the first message, unless it has gone on from this already."""
+        if not running.waits_at(turn):
             return
         mailbox.hearing = None
         self._wake(running, turn, mailbox.messages.popleft())
@@ -365,7 +367,7 @@ class Simulation:
         limits = self._limits[seconds]
         while limits:
             end, running, turn = limits[0]
-            if running.turn == turn and not running.done:
+            if running.waits_at(turn):
                 if end > self.now:
                     self._at(end, Simulation._expire, seconds)
                     return

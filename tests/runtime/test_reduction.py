@@ -1,6 +1,5 @@
 """Reductions on a simulated cluster: right, counted, and without a trace when aborted."""
 
-import heapq
 import json
 import random
 from itertools import pairwise
