@@ -50,6 +50,9 @@ class Compiled:
         self.instructions: tuple[Instruction, ...] = one_by_one(made) if apart else made
         self.numbers = {r: number for number, r in enumerate(self.program.reductions)}
         self.writes, self.reads = accesses_of(self.program)
+        storages = [self.program.storages[i] for i in self.program.variables]
+        self.variables = [(storage.name, storage.type) for storage in storages]
+        self.transfers = (*self.program.sends, *self.program.receives)
         self.checked: dict[tuple[tuple[str, int], ...], bool] = {}
         """The sizes for which there is enough memory."""
         commit, end = self.program.commit, len(self.program.calls)
@@ -114,9 +117,7 @@ class Engine:
         Raises:
             StateError: a variable exists with another dtype or shape.
         """
-        program = compiled.program
-        storages = [program.storages[i] for i in program.variables]
-        variables = {s.name: self.store.allocate(s.name, s.type) for s in storages}
+        variables = {name: self.store.allocate(name, type_) for name, type_ in compiled.variables}
         self._clients.add(client)
         self.store.shared = len(self._clients) > 1
         return Loaded(part, compiled, self.store, variables, self._allocate)
@@ -148,16 +149,19 @@ class Loaded:
     allocate: Allocate
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
     _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
-    _rows: WeakKeyDictionary[Binding, tuple[Arrays, ...]] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         self.program, self.instructions = self.compiled.program, self.compiled.instructions
         routes = self.part.routes
         self.ends = {
-            t: (routes[t.edge].number, Peer(routes[t.edge].peer, t.peer))
-            for t in (*self.program.sends, *self.program.receives)
+            t: ((route := routes[t.edge]).number, Peer(route.peer, t.peer))
+            for t in self.compiled.transfers
         }
         """For each transfer its number, and the task at the other end."""
+
+    @cached_property
+    def _rows(self) -> WeakKeyDictionary[Binding, tuple[Arrays, ...]]:
+        return WeakKeyDictionary()
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -226,8 +226,7 @@ class Master:
         strands = {rank: unpacked(answer.order) for rank, answer in answers.items()}
         strands[self.rank] = own.strands
         yield Work(lambda: check_plan(plan, self.cluster, strands))
-        feeding = Feeding(plan.feeds, plan.checks)
-        return Prepared(number, plan, own, others, feeding), missing
+        return Prepared(number, plan, own, others, plan.feeding), missing
 
     def initialize(self, signature: Signature, prepared: Prepared, missing: Iterable[str]) -> Role:
         """Give variables that have no value yet the one that they start with."""
@@ -319,7 +318,7 @@ _REFUSALS: dict[type[Any], type[Any]] = {
 
 def _number_of(message: Any) -> int:
     """The program or the step that an answer is about."""
-    number: int = message.program if isinstance(message, Registered | Refused) else message.step
+    number: int = message.program if isinstance(message, (Registered, Refused)) else message.step
     return number
 
 

@@ -19,15 +19,12 @@ from graphc.backends.loops.instructions import (
     Receive,
     Reduce,
     Reduced,
-    Run,
     Send,
     Wait,
 )
 from graphc.backends.loops.program import Reduction
-from graphc.ir.dims import Dim
 from graphc.ir.errors import GraphcError
-from graphc.ir.source import Source
-from graphc.runtime.part import Part, Route
+from graphc.runtime.part import End, Part, Route
 
 
 class Kind(IntEnum):
@@ -60,20 +57,6 @@ Strand: TypeAlias = Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """One end of a message, as its task knows it."""
-
-    peer: int
-    """The rank of the task at the other end."""
-    label: str
-    """The tensor, the op that makes it and the user's line, for people to read."""
-    size: Dim | None = None
-    """In bytes; None: not known."""
-    tag: int | None = None
-    """Messages between two tasks with one tag keep their order; None: no other message has it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """What one task does in a step, as far as others are concerned."""
 
@@ -94,16 +77,16 @@ def strands_of(instructions: Iterable[Instruction], routes: Mapping[str, Route])
     main: list[Event] = []
     forked: dict[Reduction, int] = {}
     for instruction in instructions:
-        if isinstance(instruction, Commit):
+        if isinstance(instruction, (Receive, Send, Wait)):
+            kind = _KINDS[type(instruction)]
+            main.append(Event(kind, routes[instruction.transfer.edge].number))
+        elif isinstance(instruction, Commit):
             main.append(Event(Kind.COMMIT))
         elif isinstance(instruction, Reduce):
             forked[instruction.reduction] = len(forked) + 1
             main.append(Event(Kind.FORK, forked[instruction.reduction]))
         elif isinstance(instruction, Reduced):
             main.append(Event(Kind.JOIN, forked[instruction.reduction]))
-        elif not isinstance(instruction, Run):
-            kind = _KINDS[type(instruction)]
-            main.append(Event(kind, routes[instruction.transfer.edge].number))
     return [main]
 
 
@@ -116,23 +99,7 @@ _KINDS: dict[type[Receive | Send | Wait], Kind] = {
 
 def order_of(task: str, part: Part, strands: Sequence[Strand]) -> Order:
     """The order of a task with ``part``, which said that its program has these strands."""
-    sends: dict[int, End] = {}
-    receives: dict[int, End] = {}
-    for node in part.graph.nodes:
-        if node.op.name == "send":
-            route, value = part.routes[node.attrs["edge"]], node.inputs[0]
-            label = _label(node.attrs["edge"], value.node.op.name, node.source)
-            sends[route.number] = End(route.peer, label, value.type.bytes)
-        elif node.op.name == "recv":
-            route = part.routes[node.attrs["edge"]]
-            label = _label(node.attrs["edge"], "recv", node.source)
-            receives[route.number] = End(route.peer, label, node.types[0].bytes)
-    return Order(task, strands, sends, receives)
-
-
-def _label(edge: str, op: str, source: Source | None) -> str:
-    tensor = edge.partition("->")[0]
-    return f"{tensor} ({op})" if source is None else f"{tensor} ({op}, {source})"
+    return Order(task, strands, *part.ends)
 
 
 def packed(strands: Iterable[Strand]) -> tuple[int, ...]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphc.ir.dims import Dim
 from graphc.ir.errors import ParseError
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
+from graphc.ir.source import Source
 from graphc.ir.text import print_graph
 from graphc.runtime.messages import Register
 from graphc.runtime.sharding import Sharding
@@ -24,6 +26,20 @@ class Route:
 
     number: int
     peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a message, as its task knows it."""
+
+    peer: int
+    """The rank of the task at the other end."""
+    label: str
+    """The tensor, the op that makes it and the user's line, for people to read."""
+    size: Dim | None = None
+    """In bytes; None: not known."""
+    tag: int | None = None
+    """Messages between two tasks with one tag keep their order; None: no other message has it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,22 @@ class Part:
         """
         return parse_graph(self.text, self.constants)
 
+    @cached_property
+    def ends(self) -> tuple[Mapping[int, End], Mapping[int, End]]:
+        """The ends of the messages that it sends, and of those that it receives, by number."""
+        sends: dict[int, End] = {}
+        receives: dict[int, End] = {}
+        for node in self.graph.nodes:
+            if node.op.name == "send":
+                route, value = self.routes[node.attrs["edge"]], node.inputs[0]
+                label = _label(node.attrs["edge"], value.node.op.name, node.source)
+                sends[route.number] = End(route.peer, label, value.type.bytes)
+            elif node.op.name == "recv":
+                route = self.routes[node.attrs["edge"]]
+                label = _label(node.attrs["edge"], "recv", node.source)
+                receives[route.number] = End(route.peer, label, node.types[0].bytes)
+        return sends, receives
+
     def message(self, session: int, program: int) -> Register:
         """This part as a message to its task."""
         return Register(
@@ -71,6 +103,11 @@ class Part:
             () if self.sharding is None else self.sharding.encoded(),
             _packed(self.constants),
         )
+
+
+def _label(edge: str, op: str, source: Source | None) -> str:
+    tensor = edge.partition("->")[0]
+    return f"{tensor} ({op})" if source is None else f"{tensor} ({op}, {source})"
 
 
 def printed(graph: Graph) -> tuple[str, dict[str, npt.NDArray[Any]]]:

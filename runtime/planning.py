@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from graphc.backends.loops.program import Check
@@ -23,6 +24,7 @@ from graphc.passes.partition import partition
 from graphc.passes.pipeline import cluster_pipeline, run_pipeline
 from graphc.passes.place import Place
 from graphc.runtime.cluster_spec import ClusterSpec
+from graphc.runtime.feeds import Feeding
 from graphc.runtime.part import Part, Route, printed
 
 Signature = tuple[tuple[Tensor, ...], tuple[Node, ...], tuple[Tensor, ...]]
@@ -47,6 +49,11 @@ class Plan:
     """Along which axis each feed is divided over the workers that share a batch, if they do."""
     digest: int = 0
     """Equal for equal graphs, of whatever lines, that are divided alike."""
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        """How values become feeds; what it finds out of their shapes serves all steps."""
+        return Feeding(self.feeds, self.checks)
 
 
 class Planner(Protocol):

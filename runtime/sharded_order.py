@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from graphc.compiler.collectives import AllReduce, Receive, Send, Wait
 from graphc.runtime.checker import check
 from graphc.runtime.engine import Loaded
-from graphc.runtime.order import End, Event, Kind, Order, Strand
+from graphc.runtime.order import Event, Kind, Order, Strand
+from graphc.runtime.part import End
 from graphc.runtime.planned import planned
 from graphc.runtime.reduction import Planned
 from graphc.runtime.sharding import EVERYONE, WHOLE, Sharding

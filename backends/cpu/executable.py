@@ -1,8 +1,9 @@
 """A program in machine code, ready to run in this process.
 
-``Executable`` holds what does not change: kernels, constants. ``Binding`` holds what depends on
-the sizes of a run: the arena and the addresses of everything in it. Callers keep bindings, so that
-a run whose sizes were seen before only fills in the addresses of feeds and fetches.
+``Executable`` holds what does not change: kernels, constants. ``Sized`` holds what depends on the
+sizes of a run alone: where things lie, and what kernels are called with. ``Binding`` holds the
+memory of who runs it: the arena and the addresses of everything in it. Callers keep bindings, so
+that a run whose sizes were seen before only fills in the addresses of feeds and fetches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from graphc.backends.cpu.kernel import CompiledKernel
 from graphc.backends.cpu.pool import ThreadPool, default_pool
 from graphc.backends.cpu.segment_ir import RECORD_WORDS, RUN, segment_ir
 from graphc.backends.loops.ir import For, Function
-from graphc.backends.loops.memory import ALIGNMENT, Interval, Layout, plan_memory
+from graphc.backends.loops.memory import ALIGNMENT, Interval, plan_memory
 from graphc.backends.loops.program import Program, lifetimes_of
 from graphc.backends.loops.walk import statements
 from graphc.ir.dims import evaluate
@@ -31,15 +32,17 @@ OK = -1
 POSITION_BITS = 48
 POISON = 0xFF
 """The byte of poisoned memory: NaN as a float, -1 as an integer."""
-MEMORY_PLANS = 16
-"""For so many combinations of sizes an executable keeps memory plans; the oldest goes first."""
+_Frame = ctypes.c_int64 * 6
+"""See ``segment_ir``."""
+SIZES = 16
+"""For so many combinations of sizes an executable keeps what they tell; the oldest goes first."""
 
 
 def aligned(count: int, dtype: Any = np.uint8) -> Array:
     """An uninitialised array of ``count`` elements that begins at a multiple of 64 bytes."""
     size = count * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    start = -address_of(memory) % ALIGNMENT
     return memory[start : start + size].view(dtype)
 
 
@@ -59,29 +62,65 @@ class Executable:
         self.program = program
         self.kernels = tuple(kernels)
         self._constants = constant_region(program)
-        self._constant_offsets, _ = constant_offsets(program)
+        self.storages = (ctypes.c_int64 * max(1, len(program.storages)))(*self._addresses())
+        """Where each storage is: those that are no constants are elsewhere for each binding."""
+        self.room = ctypes.c_int64 * max((len(call.storages) for call in program.calls), default=1)
+        """The type of the room for a call's addresses."""
         self.uses_pool = any(map(_is_pooled, program.kernels))
-        self._memory_plans: dict[Hashable, tuple[list[int], list[Interval], Layout]] = {}
+        self._sized: dict[Hashable, Sized] = {}
 
-    def memory_plan(self, sizes: Mapping[str, int]) -> tuple[list[int], list[Interval], Layout]:
-        """``temporaries_of``, and where they lie; made once for all bindings of the same sizes."""
+    def sized(self, sizes: Mapping[str, int]) -> Sized:
+        """What these sizes tell; made once for all bindings of the same ones."""
         key = tuple(sizes.items())
-        found = self._memory_plans.get(key)
+        found = self._sized.get(key)
         if found is None:
-            temporaries, intervals = temporaries_of(self.program, sizes)
-            found = temporaries, intervals, plan_memory(intervals)
-            if len(self._memory_plans) >= MEMORY_PLANS:
-                self._memory_plans.pop(next(iter(self._memory_plans)), None)
-            self._memory_plans[key] = found
+            found = Sized(self, sizes)
+            if len(self._sized) >= SIZES:
+                self._sized.pop(next(iter(self._sized)), None)
+            self._sized[key] = found
         return found
 
-    def constant_address(self, name: str) -> int:
-        """Where a constant lies."""
-        return int(self._constants.ctypes.data) + self._constant_offsets[name]
+    def _addresses(self) -> list[int]:
+        begin, (offsets, _) = address_of(self._constants), constant_offsets(self.program)
+        storages = self.program.storages
+        return [begin + offsets[s.name] if s.kind == "constant" else 0 for s in storages]
+
+
+class Sized:
+    """What the sizes of a run tell of an executable, whoever runs it."""
+
+    def __init__(self, executable: Executable, sizes: Mapping[str, int]) -> None:
+        program = executable.program
+        self.sizes = dict(sizes)
+        self.temporaries, self.intervals = temporaries_of(program, sizes)
+        self.layout = plan_memory(self.intervals)
+        self.fetches = [
+            (slot, tuple(evaluate(d, sizes) for d in storage.type.shape), storage.type.dtype.numpy)
+            for slot, storage in ((i, program.storages[i]) for i in program.fetches)
+        ]
+        self.inside = [
+            (index, place.storage, evaluate(place.first, sizes) * storage.type.dtype.size)
+            for index, storage in enumerate(program.storages)
+            if (place := storage.inside) is not None
+        ]
+        """What lies inside of other temporaries: its number, theirs, and how many bytes behind."""
+        self._table = _table(executable, sizes)
+        self.table = ctypes.addressof(self._table[0])
+        self.records = _records(program, self.table)
+        self._program = program
+        self._buffers: dict[int, Any] = {}
+
+    def buffer(self, storage: int) -> Any:
+        """The type of a storage's bytes; to make one takes far longer than to make a buffer."""
+        found = self._buffers.get(storage)
+        if found is None:
+            size = self._program.storages[storage].bytes(self.sizes)
+            found = self._buffers[storage] = ctypes.c_char * size
+        return found
 
 
 class Binding:
-    """An executable for certain sizes: the memory plan and the table of calls.
+    """An executable for certain sizes: the arena, and where everything is.
 
     ``allocate`` gives the arena of so many bytes, from a multiple of 64.
     """
@@ -94,25 +133,22 @@ class Binding:
         allocate: Allocate = aligned,
     ) -> None:
         program = executable.program
-        self.program, self.sizes = program, dict(sizes)
-        self._memories: dict[int, Any] = {}
-        self.temporaries, self.intervals, self.layout = executable.memory_plan(sizes)
+        self.program, self.sized = program, executable.sized(sizes)
+        self.intervals, self.layout = self.sized.intervals, self.sized.layout
         self.arena = allocate(self.layout.peak)
-        self._storages = (ctypes.c_int64 * max(1, len(program.storages)))()
-        self._fill_storages(executable, variables)
-        self._fetches = [
-            (slot, tuple(evaluate(d, sizes) for d in storage.type.shape), storage.type.dtype.numpy)
-            for slot, storage in ((i, program.storages[i]) for i in program.fetches)
-        ]
+        self._memories: dict[int, Any] = {}
+        self._storages = type(executable.storages).from_buffer_copy(executable.storages)
+        for index in program.variables:
+            self._storages[index] = address_of(variables[program.storages[index].name])
+        self.place_temporaries()
         self._status = ctypes.c_int64(OK)
-        self._table = _table(executable, sizes)
-        room = (ctypes.c_int64 * max((len(c.storages) for c in program.calls), default=1))()
-        parts = (self._table[0], self._storages, self._status, room)
-        table, storages, status, args = map(ctypes.addressof, parts)
-        self._frame = (ctypes.c_int64 * 6)(table, len(program.calls), 0, storages, status, args)
-        self._records = _records(program, table)
+        self._room = executable.room()
+        parts = (self._storages, self._status, self._room)
+        storages, status, room = map(ctypes.addressof, parts)
+        table, calls = self.sized.table, len(program.calls)
+        self._frame = _Frame(table, calls, 0, storages, status, room)
         self._frames: dict[tuple[int, int], tuple[Any, int]] = {}
-        self._kept = (executable, variables, room)
+        self._kept = (executable, variables)
         self._address = ctypes.addressof(self._frame)
         self._run = native_run()
         self._parallel = Parallel() if executable.uses_pool else None
@@ -145,7 +181,7 @@ class Binding:
 
     def _framed(self, first: int, last: int) -> tuple[Any, int]:
         """The frame of some of the calls, and where it is."""
-        frame = (ctypes.c_int64 * 6)(self._records[first], last - first, *self._frame[2:])
+        frame = _Frame(self.sized.records[first], last - first, *self._frame[2:])
         self._frames[first, last] = frame, ctypes.addressof(frame)
         return self._frames[first, last]
 
@@ -153,8 +189,7 @@ class Binding:
         """The bytes of a storage, as a writable buffer; after ``begin`` if it is fed or fetched."""
         found = self._memories.get(storage)
         if found is None:
-            size = self.program.storages[storage].bytes(self.sizes)
-            found = (ctypes.c_char * size).from_address(self._storages[storage])
+            found = self.sized.buffer(storage).from_address(self._storages[storage])
             if self.program.storages[storage].kind not in ("feed", "fetch"):
                 self._memories[storage] = found
         return found
@@ -181,7 +216,7 @@ class Binding:
         for slot, address in zip(self.program.feeds, feeds, strict=True):
             storages[slot] = address
         fetched = []
-        for slot, shape, dtype in self._fetches:
+        for slot, shape, dtype in self.sized.fetches:
             array = np.empty(shape, dtype)
             storages[slot] = address_of(array)
             fetched.append(array)
@@ -197,21 +232,11 @@ class Binding:
 
     def place_temporaries(self) -> None:
         """Take the temporaries' addresses from the layout, or from what they lie inside of."""
-        base = self.arena.ctypes.data
-        for index, offset in zip(self.temporaries, self.layout.offsets, strict=True):
-            self._storages[index] = base + offset
-        for index, storage in enumerate(self.program.storages):
-            if storage.inside is not None:
-                first = evaluate(storage.inside.first, self.sizes) * storage.type.dtype.size
-                self._storages[index] = self._storages[storage.inside.storage] + first
-
-    def _fill_storages(self, executable: Executable, variables: Mapping[str, Array]) -> None:
-        self.place_temporaries()
-        for index, storage in enumerate(self.program.storages):
-            if storage.kind == "constant":
-                self._storages[index] = executable.constant_address(storage.name)
-            elif storage.kind == "variable":
-                self._storages[index] = variables[storage.name].ctypes.data
+        storages, base = self._storages, address_of(self.arena)
+        for index, offset in zip(self.sized.temporaries, self.layout.offsets, strict=True):
+            storages[index] = base + offset
+        for index, home, first in self.sized.inside:
+            storages[index] = storages[home] + first
 
 
 class Parallel:

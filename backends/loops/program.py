@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class Program:
     reductions: tuple[Reduction, ...] = ()
     """In the order in which they begin, which is that of all workers."""
 
-    @property
+    @cached_property
     def variables(self) -> tuple[int, ...]:
         """The storages of variables."""
         return tuple(i for i, s in enumerate(self.storages) if s.kind == "variable")

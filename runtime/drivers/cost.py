@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from graphc.runtime.drivers.simulation import Network, Simulation, Stuck
-from graphc.runtime.drivers.topology import Topology
+from graphc.runtime.drivers.simulation import Event, Network, Simulation, Stuck
+from graphc.runtime.drivers.topology import Path, Topology
 from graphc.runtime.effects import Await, Post, Role, Work
 
 Times = npt.NDArray[np.float64]
@@ -42,15 +42,15 @@ class CostSimulation(Simulation):
     def _move(self, source: Any, into: Any) -> None:
         """There is nothing to move."""
 
-    def _carry(self, channel: Any, size: int, arrive: Callable[..., None], *arguments: Any) -> None:
+    def _carry(self, channel: Any, size: int, arrive: Event, *arguments: Any) -> None:
         path = self._topology.path(channel[0], channel[1])
         busy = path.wire.busy(size)
+        left = self._occupy(path.out, self.now, busy)
+        self._at(left, CostSimulation._enter, path, busy, arrive, arguments)
 
-        def enter() -> None:
-            begin = self._occupy(path.into, self.now, busy)
-            self._at(begin + busy + path.wire.latency, arrive, *arguments)
-
-        self._at(self._occupy(path.out, self.now, busy), enter)
+    def _enter(self, path: Path, busy: float, arrive: Event, arguments: tuple[Any, ...]) -> None:
+        begin = self._occupy(path.into, self.now, busy)
+        self._at(begin + busy + path.wire.latency, arrive, *arguments)
 
     def _occupy(self, link: tuple[str, int], ready: float, busy: float) -> float:
         """When a link begins to carry what is ready for it."""

@@ -33,9 +33,13 @@ class Running:
         self.turn += 1
         role = self.role
         try:
-            self.waits = role.throw(value) if isinstance(value, Exception) else role.send(value)
+            effect = role.throw(value) if isinstance(value, Exception) else role.send(value)
         except StopIteration as end:
             self.done, self.result = True, end.value
         except Exception as raised:  # noqa: BLE001, it is what the role ended with
             self.done, self.error = True, raised
-        return None if self.done else self.waits
+        else:
+            self.waits = effect
+            if not self.done:
+                return effect
+        return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from graphc.runtime.drivers.gathering import Gathering, combined
 from graphc.runtime.drivers.running import Running
@@ -36,8 +36,6 @@ from graphc.runtime.effects import (
 from graphc.runtime.messages import Lost
 from graphc.runtime.timeline import Recorder
 
-WAITING = frozenset({Hear, Await, Work, Join, Pause})
-"""After these a role goes on later, and others in between; after all else at once."""
 CONTROL_BYTES = 64
 """What a control message counts for on its way."""
 
@@ -72,7 +70,12 @@ class Stuck(Exception):  # noqa: N818, it says how things stand
     """Roles wait, and nothing is under way that could wake them."""
 
 
-@dataclass(eq=False)
+Event: TypeAlias = Callable[..., None]
+"""A method of the simulation that is called on it at its time: kept unbound, a queue of events does
+not keep the simulation alive that it belongs to."""
+
+
+@dataclass(eq=False, slots=True)
 class Ticket:
     """A transfer or a reduction that was begun."""
 
@@ -85,6 +88,14 @@ class Ticket:
     done: bool = False
     waiter: tuple[Running, int] | None = None
     awaited: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Mailbox:
+    """What was told to a box and not heard yet, or who hears there, from when on."""
+
+    messages: deque[tuple[int, Any]] = field(default_factory=deque)
+    hearing: tuple[Running, int, Hear, float] | None = None
 
 
 class Simulation:
@@ -107,26 +118,25 @@ class Simulation:
         self.messages_sent = 0
         """Control messages."""
         self.dead: set[int] = set()
-        self._random = random.Random(seed)  # noqa: S311, it decides nothing secret
-        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._draw = random.Random(seed).random  # noqa: S311, it decides nothing secret
+        self._events: list[tuple[float, int, Event, tuple[Any, ...]]] = []
         self._order = count()
-        self._roles: dict[int, set[Running]] = {}
+        self._roles: defaultdict[int, set[Running]] = defaultdict(set)
         """Those that have not ended, by task."""
         self._cut: dict[tuple[int, int], float] = {}
         """From when on what a dead task sent to another one does not arrive any more."""
-        self._boxes: dict[tuple[int, Box], deque[tuple[int, Any]]] = {}
-        self._hearing: dict[tuple[int, Box], tuple[Running, int, Hear, float]] = {}
+        self._boxes: defaultdict[tuple[int, Box], _Mailbox] = defaultdict(_Mailbox)
         self._limits: dict[float, deque[tuple[float, Running, int]]] = {}
         """When waits are overdue, by how long they may take, in order."""
         self._last: dict[Any, float] = {}
-        self._arrived: dict[tuple[int, int, int], deque[Ticket]] = {}
-        self._expected: dict[tuple[int, int, int], deque[Ticket]] = {}
+        self._arrived: defaultdict[tuple[int, int, int], deque[Ticket]] = defaultdict(deque)
+        self._expected: defaultdict[tuple[int, int, int], deque[Ticket]] = defaultdict(deque)
         self._gathering = Gathering()
 
     def spawn(self, rank: int, role: Role) -> Running:
         """Begin to run ``role`` in task ``rank``."""
         running = Running(rank, role)
-        self._roles.setdefault(rank, set()).add(running)
+        self._roles[rank].add(running)
         self._wake(running, running.turn)
         return running
 
@@ -136,60 +146,68 @@ class Simulation:
         Raises:
             Stuck: they never will; the message says what every role waits for.
         """
-        left = list(wanted)
-        while left:
-            if left[-1].done:
-                left.pop()
-                continue
-            if not self._events:
-                waiting = (r for _, roles in sorted(self._roles.items()) for r in roles)
-                raise Stuck("\n".join(f"task {r.rank}: {r.waits!r}" for r in waiting if not r.done))
-            self.now, _, event, arguments = heapq.heappop(self._events)
-            event(*arguments)
+        for running in wanted:
+            while not running.done:
+                if not self._events:
+                    raise Stuck(self._stuck())
+                self.step()
+
+    def step(self) -> None:
+        """Let the next event take place."""
+        self.now, _, event, arguments = heapq.heappop(self._events)
+        event(self, *arguments)
+
+    def _stuck(self) -> str:
+        waiting = (r for _, roles in sorted(self._roles.items()) for r in roles)
+        return "\n".join(f"task {r.rank}: {r.waits!r}" for r in waiting if not r.done)
 
     def kill(self, rank: int, at: float) -> None:
         """Let task ``rank`` end at time ``at``, in the middle of whatever it does.
 
         Of what it sent to each other task, the last that is under way is lost: some, all, nothing.
         """
-        self._at(at, self._kill, rank)
+        self._at(at, Simulation._kill, rank)
 
     def _kill(self, rank: int) -> None:
         self.dead.add(rank)
         for running in self._roles.pop(rank, ()):
             running.done = True
         for other in sorted(self._roles):
-            self._cut[rank, other] = self.now + self._random.random() * self.network.jitter
+            self._cut[rank, other] = self.now + self._draw() * self.network.jitter
             if self.network.detection is not None:
-                notice = self.now + self.network.detection * (0.5 + self._random.random() / 2)
+                notice = self.now + self.network.detection * (0.5 + self._draw() / 2)
                 notice = max(notice, self._cut[rank, other])
-                self._at(notice, self._deliver, (other, WORKER_BOX), (rank, Lost()))
+                self._at(notice, Simulation._deliver, (other, WORKER_BOX), (rank, Lost()))
 
-    def _at(self, time: float, event: Callable[..., None], *arguments: Any) -> None:
+    def _at(self, time: float, event: Event, *arguments: Any) -> None:
         heapq.heappush(self._events, (time, next(self._order), event, arguments))
 
     def _wake(self, running: Running, turn: int, value: Any = None, delay: float = 0.0) -> None:
         """Let a role go on with ``value``, unless it has gone on from this wait already."""
-        jitter = self._random.random() * self.network.jitter * 1e-3
-        self._at(self.now + delay + jitter, self._resume, running, turn, value)
+        jitter = self._draw() * self.network.jitter * 1e-3
+        self._at(self.now + delay + jitter, Simulation._resume, running, turn, value)
 
     def _resume(self, running: Running, turn: int, value: Any) -> None:
-        going = not running.done and running.turn == turn
-        while going and (effect := running.advance(value)) is not None:
-            value = self._rules[type(effect)](self, running, effect)
-            going = type(effect) not in WAITING
-        if running.done:
-            self._roles.get(running.rank, set()).discard(running)
+        """Let a role go on, unless it has from this wait already, up to its next wait."""
+        if running.done or running.turn != turn:
+            return
+        effect = running.advance(value)
+        while (begin := self._begins.get(type(effect))) is not None:
+            effect = running.advance(begin(self, running, effect))
+        if effect is not None:
+            self._waits[type(effect)](self, running, effect)
+        else:
+            self._roles[running.rank].discard(running)
             if running.joiner is not None:
                 self._wake(*running.joiner, running.error)
 
     def _tell(self, running: Running, effect: Tell) -> None:
         self.messages_sent += 1
-        if effect.to == running.rank or self._random.random() >= self.network.drop:
+        if effect.to == running.rank or self._draw() >= self.network.drop:
             box = effect.to, effect.box
             message = running.rank, effect.message
             channel = running.rank, effect.to
-            self._carry(channel, CONTROL_BYTES, self._arrive_at, box, message)
+            self._carry(channel, CONTROL_BYTES, Simulation._arrive_at, box, message)
 
     def _arrive_at(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
         if not self._is_cut(message[0], box[0]):
@@ -200,24 +218,26 @@ class Simulation:
 
     def _deliver(self, box: tuple[int, Box], message: tuple[int, Any]) -> None:
         if box[0] not in self.dead:
-            self._boxes.setdefault(box, deque()).append(message)
-            self._hand_out(box)
+            mailbox = self._boxes[box]
+            mailbox.messages.append(message)
+            if mailbox.hearing is not None:
+                self._hand_out(mailbox, *mailbox.hearing)
 
     def _hear(self, running: Running, effect: Hear) -> None:
-        box = running.rank, effect.box
-        self._hearing[box] = running, running.turn, effect, self.now
+        mailbox = self._boxes[running.rank, effect.box]
+        mailbox.hearing = running, running.turn, effect, self.now
         self._limit(running, effect.seconds)
-        self._hand_out(box)
+        if mailbox.messages:
+            self._hand_out(mailbox, *mailbox.hearing)
 
-    def _hand_out(self, box: tuple[int, Box]) -> None:
-        waiting = self._hearing.get(box)
-        if waiting is None or not self._boxes.get(box):
+    def _hand_out(
+        self, mailbox: _Mailbox, running: Running, turn: int, hear: Hear, since: float
+    ) -> None:
+        """Let who hears go on with the first message, unless it has gone on from this already."""
+        if not running.waits_at(turn):
             return
-        running, turn, hear, since = waiting
-        if running.turn != turn or running.done:
-            return
-        del self._hearing[box]
-        self._wake(running, turn, self._boxes[box].popleft())
+        mailbox.hearing = None
+        self._wake(running, turn, mailbox.messages.popleft())
         if (recorder := self._recorders.get(running.rank)) and self.now > since:
             recorder.wait(hear, since, self.now)
 
@@ -228,8 +248,8 @@ class Simulation:
         if effect.sends:
             self._send(ticket)
         else:
-            self._expected.setdefault(ticket.channel, deque()).append(ticket)
-            self._match(ticket.channel)
+            self._expected[channel].append(ticket)
+            self._match(channel)
         return ticket
 
     def _send(self, ticket: Ticket) -> None:
@@ -237,12 +257,12 @@ class Simulation:
         self.bytes_sent += size
         if not self.network.synchronous:
             ticket.memory, ticket.done = bytes(ticket.memory), True
-        self._carry(ticket.channel, size, self._arrive, ticket)
+        self._carry(ticket.channel, size, Simulation._arrive, ticket)
 
     def _arrive(self, ticket: Ticket) -> None:
         if self._is_cut(*ticket.channel[:2]):
             return
-        self._arrived.setdefault(ticket.channel, deque()).append(ticket)
+        self._arrived[ticket.channel].append(ticket)
         self._match(ticket.channel)
 
     def _match(self, channel: tuple[int, int, int]) -> None:
@@ -262,9 +282,9 @@ class Simulation:
         if begun and self.dead.isdisjoint(effect.members):
             total = combined(begun)
             for _, other in begun:
-                travel = self.network.latency + self._random.random() * self.network.jitter
+                travel = self.network.latency + self._draw() * self.network.jitter
                 time = self.now + travel + total.nbytes / self.network.bandwidth
-                self._at(time, self._reduced, other, total)
+                self._at(time, Simulation._reduced, other, total)
         return ticket
 
     def _reduced(self, ticket: Ticket, total: Any) -> None:
@@ -285,6 +305,7 @@ class Simulation:
             recorder.transfer(ticket.post, ticket.begun, self.now)
         if ticket.waiter is not None:
             self._wake(*ticket.waiter)
+            ticket.waiter = None
             if recorder is not None:
                 recorder.wait(ticket.post, ticket.awaited, self.now)
 
@@ -328,14 +349,14 @@ class Simulation:
     def _stop(self, running: Running, effect: Stop) -> None:
         handle: Running = effect.handle
         handle.done = True
-        self._roles.get(handle.rank, set()).discard(handle)
+        self._roles[handle.rank].discard(handle)
 
     def _limit(self, running: Running, seconds: float | None) -> None:
         if seconds is None:
             return
         limits = self._limits.setdefault(seconds, deque())
         if not limits:
-            self._at(self.now + seconds, self._expire, seconds)
+            self._at(self.now + seconds, Simulation._expire, seconds)
         limits.append((self.now + seconds, running, running.turn))
 
     def _expire(self, seconds: float) -> None:
@@ -346,30 +367,34 @@ class Simulation:
         limits = self._limits[seconds]
         while limits:
             end, running, turn = limits[0]
-            if running.turn == turn and not running.done:
+            if running.waits_at(turn):
                 if end > self.now:
-                    self._at(end, self._expire, seconds)
+                    self._at(end, Simulation._expire, seconds)
                     return
                 self._wake(running, turn, Overdue())
             limits.popleft()
 
-    def _carry(self, channel: Any, size: int, arrive: Callable[..., None], *arguments: Any) -> None:
+    def _carry(self, channel: Any, size: int, arrive: Event, *arguments: Any) -> None:
         """Let a message arrive: not before the one that was sent before it."""
-        travel = self.network.latency + self._random.random() * self.network.jitter
+        travel = self.network.latency + self._draw() * self.network.jitter
         time = self.now + travel + size / self.network.bandwidth
-        self._last[channel] = max(time, self._last.get(channel, 0.0))
-        self._at(self._last[channel], arrive, *arguments)
+        self._last[channel] = time = max(time, self._last.get(channel, 0.0))
+        self._at(time, arrive, *arguments)
 
-    _rules: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {
+    _begins: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {
         Tell: _tell,
-        Hear: _hear,
         Post: _post,
         AllReduce: _all_reduce,
-        Await: _await,
         Withdraw: _withdraw,
-        Work: _work,
         Spawn: _spawn,
-        Join: _join,
-        Pause: _pause,
         Stop: _stop,
     }
+    """After these a role goes on at once, with what they give."""
+    _waits: ClassVar[dict[type[Any], Callable[[Any, Running, Any], None]]] = {
+        Hear: _hear,
+        Await: _await,
+        Work: _work,
+        Join: _join,
+        Pause: _pause,
+    }
+    """After these it goes on later, and others in between."""

@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from graphc.runtime.order import End, Event, Kind, Order
+from graphc.runtime.order import Event, Kind, Order
+from graphc.runtime.part import End
 
 BEGINS = (Kind.POST, Kind.SEND)
 WAITS = (Kind.WAIT, Kind.JOIN, Kind.COMMIT)

@@ -9,7 +9,8 @@ from graphc.ir.errors import GraphcError, PlanError
 from graphc.runtime import master
 from graphc.runtime.checker import check
 from graphc.runtime.messages import Registered, decode, encode
-from graphc.runtime.order import End, Event, Kind, Order, packed, unpacked
+from graphc.runtime.order import Event, Kind, Order, packed, unpacked
+from graphc.runtime.part import End
 from tests.runtime.circles import ring, spec_of
 from tests.runtime.cluster import SimulatedCluster
 

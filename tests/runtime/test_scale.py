@@ -84,6 +84,21 @@ def simulate(model, seed, network):
     return cluster, cluster.run(*(cluster.client(r, model.script(k)) for k, r in enumerate(ranks)))
 
 
+@pytest.fixture(autouse=True)
+def _uncollected():
+    """A cluster that is over is freed at once: nobody has to look for garbage meanwhile."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_cluster_that_is_over_leaves_no_garbage():
+    model = crowd()
+    gc.collect()
+    simulate(model, 1, Network())
+    assert gc.collect() == 0
+
+
 @pytest.mark.random_cases(quick=5, soak=1000)
 def test_every_update_of_a_crowd_is_applied_once(case_seed):
     rng = random.Random(case_seed)
