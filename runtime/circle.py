@@ -17,7 +17,7 @@ from graphc.runtime.cluster_spec import ClusterSpec
 from graphc.runtime.decisions import State
 from graphc.runtime.effects import Hear, Overdue, Role, Tell
 from graphc.runtime.master import raised
-from graphc.runtime.messages import Close, Failed, Meet, Message, Standing, Turn
+from graphc.runtime.messages import Aborted, Close, Failed, Meet, Message, Standing, Turn
 from graphc.runtime.worker import failure
 
 
@@ -96,20 +96,30 @@ class Circle:
         yield from self.whoever({rank}, purpose, seconds)
         return self.take(rank)
 
-    def whoever(self, ranks: set[int], purpose: str, seconds: float | None = None) -> Role:
-        """Which of ``ranks`` has said something that was not taken up yet.
+    def whoever(
+        self,
+        ranks: set[int],
+        purpose: str,
+        seconds: float | None = None,
+        *,
+        or_fails: bool = False,
+    ) -> Role:
+        """Which of ``ranks`` has said something that was not taken up yet, the first of them.
 
-        It is waited for as long as for a task, or ``seconds``.
+        It is waited for as long as for a task, or ``seconds``. ``or_fails``: or which other member
+        has said that the step fails.
 
         Raises:
-            ClusterError: none says anything in time, or one has closed its session.
+            ClusterError: none says anything in time, or one that is waited for has closed its
+                session; with ``or_fails``, also one that has not committed the step.
         """
         message: Any
         limit = self.seconds if seconds is None else seconds
         while True:
-            for rank in sorted(ranks):
-                if self._heard.get(rank):
-                    if isinstance(self._heard[rank][0], Close):
+            for rank in self.members:
+                heard = self._heard.get(rank)
+                if heard and (rank in ranks or (or_fails and self._fails(rank, heard[0]))):
+                    if isinstance(heard[0], Close):
                         why = self._errors.get(rank)
                         after = f", after an error there:\n{why}" if why else ""
                         raise self.break_off(f"{self.name(rank)} has closed its session{after}")
@@ -125,6 +135,12 @@ class Circle:
                 yield from self.leave()
                 raise error from None
             self.keep(sender, message)
+
+    def _fails(self, rank: int, message: Message) -> bool:
+        """Whether a member that says this does not commit the step."""
+        if isinstance(message, Close):
+            return self._committed.get(rank, 0) < self.turn
+        return isinstance(message, Failed | Aborted)
 
     def take(self, rank: int) -> Message:
         """What ``whoever`` said."""

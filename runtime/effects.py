@@ -31,7 +31,11 @@ Box: TypeAlias = int | tuple[int, int]
 
 
 class Overdue(Exception):  # noqa: N818, nothing is wrong with who is told
-    """A wait took longer than it may."""
+    """A wait took longer than it may; ``missing`` are ranks that it was for, as far as known."""
+
+    def __init__(self, missing: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.missing = missing
 
 
 @dataclass(slots=True)

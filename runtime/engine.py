@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy.typing as npt
 
 from graphc.backends.cpu.executable import Allocate, Binding, Executable, aligned
-from graphc.backends.loops.instructions import Instruction, instructions_of, one_by_one
+from graphc.backends.loops.instructions import (
+    Instruction,
+    Reduced,
+    Run,
+    instructions_of,
+    one_by_one,
+)
 from graphc.backends.loops.program import Call, Transfer
 from graphc.compiler import compile_part
 from graphc.ir.dims import symbols_of
@@ -27,7 +34,7 @@ from graphc.runtime.memory import check_storages, kept
 from graphc.runtime.operands import Arrays
 from graphc.runtime.order import Strand, strands_of
 from graphc.runtime.part import Part
-from graphc.runtime.planned import arrays_of, planned
+from graphc.runtime.planned import OVER_MEMORY, arrays_of, planned
 from graphc.runtime.reduction import Planned
 from graphc.runtime.rows import Rows
 from graphc.runtime.sharding import EVERYONE
@@ -58,10 +65,21 @@ class Compiled:
         commit, end = self.program.commit, len(self.program.calls)
         self.commits = [(commit, end)] if end > commit else []
         """The range of calls of the commit phase, if there are any."""
+        self.ahead = sum(1 for _ in takewhile(lambda i: isinstance(i, Run), self.instructions))
+        """How many instructions come before the first transfer or the commit."""
         self.late = [t for t in self.program.sends if t.call > commit]
         written = ", ".join(call.name for call in self.program.calls[commit:])
         self.about_commit = f"commit {written}" if written else ""
         """What a timeline calls the commit; there is none of a part that writes nothing."""
+
+    @cached_property
+    def is_safe_at_end(self) -> bool:
+        """Whether nothing fails behind the last reduction."""
+        ends = [n for n, i in enumerate(self.instructions) if isinstance(i, Reduced)]
+        runs = [i for i in self.instructions[ends[-1] :] if isinstance(i, Run)] if ends else []
+        calls = self.program.calls
+        kernels = {calls[n].kernel for run in runs for n in range(run.first, run.last)}
+        return bool(ends) and not any(self.program.kernels[k].guards for k in kernels)
 
 
 class Engine:
@@ -173,6 +191,10 @@ class Loaded:
         """In which order a step communicates."""
         return strands_of(self.instructions, self.part.routes)
 
+    def bound(self, sizes: tuple[int, ...]) -> Binding | None:
+        """What ``bind`` gives, if it was made before."""
+        return self._bindings.get(sizes)
+
     def bind(self, sizes: Sequence[int]) -> Binding:
         """Memory and addresses for steps of these sizes, in the order of the part's symbols.
 
@@ -210,6 +232,15 @@ class Loaded:
             return False
         sizes = {name for call in program.calls for dim in call.sizes for name in symbols_of(dim)}
         return sizes.isdisjoint(sharding.of_batch)
+
+    def ends_together(self, sizes: Sequence[int]) -> bool:
+        """Whether all that is reduced in a step is reduced over memory, and nothing fails after it.
+
+        Then it has ended nowhere before all members have come so far.
+        """
+        planned = self.reductions(sizes)
+        over_memory = all(p.plan.algorithm == OVER_MEMORY and p.plan.moves for p in planned)
+        return bool(planned) and over_memory and self.compiled.is_safe_at_end
 
     def exchange(self, sizes: Sequence[int], rows: Rows | None) -> Exchange | None:
         """How a member of a batch comes to its feeds in a step, and fetches to the client."""

@@ -7,11 +7,12 @@ own.
 
     a. Turn tells what is about to be done: which graph, and on how many rows. Who cannot begin, for
        what it was fed, says Failed. If members are about to do different things, each says in
-       Doing what it is, and all raise the same error.
+       Doing what it is, and all raise the same error. Before it hears the others, each computes
+       what needs none of them, as if they had as many rows as the last time.
     b. Variables that are new to the session are given their first values by the first member, which
        says Computed, or Failed; they are then sent to all, in a step of its own.
     c. The step is computed; each says Computed or Failed. If all have computed, each writes its
-       variables.
+       variables. Where the end of a step says as much (``joint_step``), only Failed is said.
     d. If any has failed, each stops, says in Aborted what it began to send, and brings to an end
        what all began; then all raise the same error, and no variable was written.
 
@@ -35,18 +36,15 @@ from graphc.ir.errors import ClusterError, GraphcError
 from graphc.ir.types import TensorType
 from graphc.runtime.broadcast import broadcast_plan
 from graphc.runtime.circle import Circle
-from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Role, Spawn, Stop, Tell, Work
+from graphc.runtime.effects import Role, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.feeds import Feeding
+from graphc.runtime.joint_step import JointStep
 from graphc.runtime.master import Master, Prepared
 from graphc.runtime.messages import (
-    Aborted,
     Computed,
     Doing,
-    Doubt,
-    Failed,
     Message,
-    Standing,
     Turn,
 )
 from graphc.runtime.part import Part
@@ -85,10 +83,8 @@ class Peer:
     _checked: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
     """The programs, by number, and sizes whose steps keep all rules and are proved to end."""
     _numbers: Iterator[int] = field(default_factory=count)
-    _ready: set[int] = field(default_factory=set)
-    """The programs whose variables are everywhere, by number."""
-    _answer: Message | None = None
-    """What came of the step that is under way in this task, once it has ended."""
+    _last: dict[int, tuple[Turn, tuple[int, ...]]] = field(default_factory=dict)
+    """By program the sizes of its last step, and what this member said of it."""
 
     @property
     def broken(self) -> str:
@@ -150,19 +146,36 @@ class Peer:
             yield from self.circle.say(failure(self.circle.turn, error))
             yield from self.circle.each("to begin")
             raise
+        yield from self.circle.say(mine)
+        ahead = yield from self._ahead(mine, prepared, arrays)
         turns = yield from self._agree(mine, prepared)
         counts = tuple([turns[rank].rows for rank in self.circle.members])
         divided_ = rows_together(counts, sharding)
-        if prepared.number not in self._ready:
+        if prepared.number not in self._last:
             yield from self._share(prepared)
-            self._ready.add(prepared.number)
         sizes = sharding.sizes(others, divided_)
         if (prepared.number, sizes) not in self._checked:
             check_sizes(prepared.plan, named, divided_.total)
             check_shared(prepared.own, sizes)
             self._checked.add((prepared.number, sizes))
-        step = yield from self._step(prepared.own, sizes, arrays)
+        self._last[prepared.number] = mine, sizes
+        if ahead is not None and ahead.sizes == sizes:
+            step = yield from self._take(ahead, arrays)
+        else:
+            step = yield from self._take(self._step(prepared.own, sizes), arrays)
         return step.fetched
+
+    def _ahead(self, mine: Turn, prepared: Prepared, arrays: Sequence[Array]) -> Role:
+        """The step, computed as far as it goes, if the others have as many rows as the last time.
+
+        None if this one has not, for then no member's guess is right.
+        """
+        last, sizes = self._last.get(prepared.number, (None, ()))
+        if last is None or (last.rows, last.sizes) != (mine.rows, mine.sizes):
+            return None
+        step = self._step(prepared.own, sizes)
+        yield from step.ahead(arrays)
+        return step
 
     def _run_own(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """A step of this member alone."""
@@ -172,7 +185,7 @@ class Peer:
         assert sharding is not None, "a member's part is sharded"
         others = tuple(named[name] for name in prepared.plan.symbols)
         sizes = sharding.sizes(others, rows_alone(rows, sharding))
-        step = Step(prepared.own, self.circle.turn, 0, sizes, self.circle.seconds)
+        step = self._step(prepared.own, sizes)
         yield from step.compute(arrays)
         return step.fetched
 
@@ -190,7 +203,6 @@ class Peer:
 
     def _agree(self, mine: Turn, prepared: Prepared) -> Role:
         """Step a; gives each member's Turn."""
-        yield from self.circle.say(mine)
         turns = yield from self.circle.each("to take a step")
         turns[self.circle.rank] = mine
         self.circle.raise_first(turns)
@@ -261,99 +273,14 @@ class Peer:
         part = replace(plan.parts[self.circle.rank], writers=())
         own = yield from self._load(part)
         self.circle.turn += 1
-        yield from self._step(own, (), (), plan.edges)
+        yield from self._take(self._step(own, ()), (), plan.edges)
         self.circle.turn += 1
 
-    def _step(
-        self, own: Loaded, sizes: Sequence[int], arrays: Sequence[Array], edges: int = 0
-    ) -> Role:
+    def _step(self, own: Loaded, sizes: tuple[int, ...]) -> Step:
+        return Step(own, self.circle.turn, 0, sizes, self.circle.seconds)
+
+    def _take(self, step: Step, arrays: Sequence[Array], edges: int = 0) -> Role:
         """Steps c and d; gives the step."""
-        tag = self.tags.take(edges + own.numbers(sizes))
-        step = Step(own, self.circle.turn, tag, sizes, self.circle.seconds)
-        self._answer = None
-        handle = yield Spawn(self._compute(step, arrays))
-        outcomes: dict[int, Message] = {}
-        try:
-            yield from self._hear_outcomes(outcomes)
-        except ClusterError:
-            if not (yield from self._has_committed()):
-                yield Stop(handle)
-                yield from step.stop()
-                raise
-            outcomes = dict.fromkeys(self.circle.members, Computed(step.number))
-        if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
-            self.engine.decisions.commit(self.circle.box, step.number)
-            self.circle.committed = step.number
-            yield from step.commit()
-            return step
-        yield Stop(handle)
-        yield from step.stop()
-        yield from self._undo(step, outcomes)
-
-    def _hear_outcomes(self, outcomes: dict[int, Message]) -> Role:
-        """Hear of all members, or up to the first that has not computed.
-
-        Raises:
-            ClusterError: as ``_any``; or another member was told that this one has not committed.
-        """
-        while len(outcomes) < len(self.circle.members):
-            sender = yield from self.circle.whoever(
-                set(self.circle.members) - outcomes.keys(), "to compute"
-            )
-            outcomes[sender] = self.circle.take(sender)
-            if not isinstance(outcomes[sender], Computed):
-                return
-        if self.engine.decisions.is_given_up(self.circle.box, self.circle.turn):
-            raise self.circle.break_off("another worker has given the step up")
-
-    def _has_committed(self) -> Role:
-        """Whether another member has committed the step that is under way; else none will."""
-        circle, turn = self.circle, self.circle.turn
-        self.engine.decisions.give_up(circle.box, turn)
-        for rank in circle.others:
-            yield Tell(rank, WORKER_BOX, Doubt(circle.box, turn))
-        waiting = set(circle.others)
-        while waiting and circle.last_committed < turn:
-            try:
-                sender, message = yield Hear(circle.box, circle.seconds, "Standing", turn)
-            except Overdue:
-                break
-            circle.keep(sender, message)
-            if isinstance(message, Standing) and message.step == turn:
-                waiting.discard(sender)
-        return circle.last_committed >= turn
-
-    def _compute(self, step: Step, arrays: Sequence[Array]) -> Role:
-        answer: Message = Computed(step.number)
-        try:
-            yield from step.compute(arrays)
-        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
-            answer = failure(step.number, error)
-        self._answer = answer
-        yield from self.circle.say(answer)
-        yield Tell(self.circle.rank, self.circle.box, answer)
-
-    def _undo(self, step: Step, outcomes: dict[int, Message]) -> Role:
-        """Step d; raises the error of the first member that has one."""
-        mine = Aborted(step.number, step.sent)
-        yield from self.circle.say(mine)
-        failed = {rank: m for rank, m in outcomes.items() if isinstance(m, Failed)}
-        sent = set(mine.sent)
-        stopped = {rank: m for rank, m in outcomes.items() if isinstance(m, Aborted)}
-        while waiting := set(self.circle.others) - stopped.keys():
-            rank = yield from self.circle.whoever(waiting, "to stop")
-            message = self.circle.take(rank)
-            if isinstance(message, Failed):
-                failed[rank] = message
-            elif isinstance(message, Aborted):
-                stopped[rank] = message
-        for message in stopped.values():
-            sent.update(message.sent)
-        self.circle.forget_own()
-        if isinstance(self._answer, Failed):
-            failed[self.circle.rank] = self._answer
-        try:
-            yield from step.drain(sent)
-        except ClusterError as error:
-            raise self.circle.break_off(str(error)) from None
-        self.circle.raise_first(failed)
+        step.transfers.tag = self.tags.take(edges + step.loaded.numbers(step.sizes))
+        yield from JointStep(self.circle, self.engine.decisions, step, arrays).take()
+        return step

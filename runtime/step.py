@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, ClassVar
 
 import numpy.typing as npt
@@ -66,6 +66,8 @@ class Step:
         """What is fetched here, which the commit may read, whoever is given it."""
         self._binding: Binding | None = None
         self._instructions = iter(loaded.instructions)
+        self._failed: Exception | None = None
+        """What went wrong ahead."""
         self._given: dict[int, bytes] = {}
         """What the commit gave variables that others may write before it is sent, by storage."""
         self._reducing: dict[int, Any] = {}
@@ -80,26 +82,67 @@ class Step:
     def _planned(self) -> Sequence[Planned]:
         return self.loaded.reductions(self.sizes)
 
+    @property
+    def ends_together(self) -> bool:
+        """Whether a member that has computed knows that all have."""
+        return self.loaded.ends_together(self.sizes)
+
+    def ahead(self, feeds: Sequence[Array]) -> Role:
+        """Compute what comes before the first transfer; what goes wrong is raised by ``compute``.
+
+        Nobody else has to know of the step yet, if feeds come from nobody else.
+        """
+        try:
+            binding = yield from self._begin(feeds)
+            for instruction in islice(self._instructions, self.loaded.compiled.ahead):
+                yield from self._rules[type(instruction)](self, binding, instruction)
+        except Exception as error:  # noqa: BLE001, raised later
+            self._failed = error
+
     def compute(self, feeds: Sequence[Array] = ()) -> Role:
-        """Steps a to c, on the feeds.
+        """Steps a to c, on the feeds, or behind ``ahead``.
 
         Raises:
             DataError: an error in the data.
             ClusterError: a transfer that does not end in time, with the task that it waits for.
         """
-        binding = self._binding = yield Work(
-            lambda: self.loaded.bind(self.sizes), about="bind", step=self.number
-        )
-        if self._exchange is not None:
-            feeds = yield from self._exchange.feed(feeds, self.transfers)
-        self._fed = feeds
-        self.fetched = self._own = binding.begin([address_of(array) for array in feeds])
+        if self._failed is not None:
+            raise self._failed
+        binding = self._binding or (yield from self._begin(feeds))
         for instruction in self._instructions:
             if isinstance(instruction, Commit):
                 break
             yield from self._rules[type(instruction)](self, binding, instruction)
         if self._exchange is not None:
             self.fetched = yield from self._exchange.fetch(self.fetched, self.transfers)
+
+    def complete(self) -> Role:
+        """End a step that ``ends_together`` after a wait was overdue: all others have computed it.
+
+        Raises:
+            ClusterError: as ``compute``.
+        """
+        for collective in self.collectives():
+            yield from self.transfers.ended(collective.number)
+        for instruction in self._instructions:
+            if isinstance(instruction, Commit):
+                break
+            if isinstance(instruction, Run):
+                yield from self._run(self._computed(), instruction)
+
+    def _begin(self, feeds: Sequence[Array]) -> Role:
+        """Get memory, and the feeds; gives the binding."""
+        binding = self.loaded.bound(self.sizes)
+        if binding is None:
+            binding = yield Work(
+                lambda: self.loaded.bind(self.sizes), about="bind", step=self.number
+            )
+        self._binding = binding
+        if self._exchange is not None:
+            feeds = yield from self._exchange.feed(feeds, self.transfers)
+        self._fed = feeds
+        self.fetched = self._own = binding.begin([address_of(array) for array in feeds])
+        return binding
 
     def commit(self) -> Role:
         """Steps d and e, after ``compute``.

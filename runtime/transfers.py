@@ -60,7 +60,7 @@ class _Begun(NamedTuple):
     ticket: Any
     way: str
     """What did not happen, if it does not end."""
-    whom: str
+    whom: tuple[Peer, ...]
     what: str
 
 
@@ -71,7 +71,7 @@ class Transfers:
     """
 
     def __init__(self, step: int, tag: int, seconds: float) -> None:
-        self._step, self._tag, self._seconds = step, tag, seconds
+        self._step, self.tag, self._seconds = step, tag, seconds
         self._sends: dict[int, _Begun] = {}
         self._receives: dict[int, _Begun] = {}
         self._collectives: dict[int, _Begun] = {}
@@ -84,15 +84,15 @@ class Transfers:
 
     def send(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to send ``memory``, which is not written before this has ended."""
-        tag = self._tag + number
+        tag = self.tag + number
         ticket = yield Post(peer.rank, tag, memory, True, what, self._step)
-        self._sends[number] = _Begun(ticket, "was not taken by", peer.name, what)
+        self._sends[number] = _Begun(ticket, "was not taken by", (peer,), what)
 
     def receive(self, number: int, peer: Peer, memory: Any, what: str) -> Role:
         """Begin to receive into ``memory``, which is not touched before this has ended."""
-        tag = self._tag + number
+        tag = self.tag + number
         ticket = yield Post(peer.rank, tag, memory, False, what, self._step)
-        self._receives[number] = _Begun(ticket, "did not come from", peer.name, what)
+        self._receives[number] = _Begun(ticket, "did not come from", (peer,), what)
 
     def reduce(self, collective: Collective, memory: Any) -> Role:
         """Begin a collective on ``memory``, an array, not touched before this has ended.
@@ -100,12 +100,11 @@ class Transfers:
         Those of a step are begun in the order of their numbers.
         """
         ranks = tuple(member.rank for member in collective.members)
-        names = ", ".join(member.name for member in collective.members)
         ticket = yield AllReduce(
             collective.group, ranks, memory, collective.combiner, collective.what, self._step,
             collective.shared,
         )  # fmt: skip
-        begun = _Begun(ticket, "was not combined over", names, collective.what)
+        begun = _Begun(ticket, "was not combined over", collective.members, collective.what)
         self._collectives[collective.number] = begun
 
     def ended(self, number: int) -> Role:
@@ -117,9 +116,11 @@ class Transfers:
         begun = self._receives.get(number) or self._sends.get(number) or self._collectives[number]
         try:
             yield Await(begun.ticket, self._seconds)
-        except Overdue:
+        except Overdue as overdue:
+            missing = [member.name for member in begun.whom if member.rank in overdue.missing]
+            names = missing or [member.name for member in begun.whom]
             raise ClusterError(
-                f"step {self._step}: {begun.what} {begun.way} {begun.whom} "
+                f"step {self._step}: {begun.what} {begun.way} {', '.join(names)} "
                 f"within {self._seconds:g} s"
             ) from None
 

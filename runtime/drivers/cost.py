@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from graphc.runtime.drivers.simulation import Event, Network, Simulation, Stuck
+from graphc.runtime.drivers.network import Network
+from graphc.runtime.drivers.simulation import Event, Simulation, Stuck
 from graphc.runtime.drivers.topology import Path, Topology
 from graphc.runtime.effects import Await, Post, Role, Work
 

@@ -51,6 +51,11 @@ class Gathering:
             )
         return begun
 
+    def missing(self, effect: AllReduce) -> tuple[int, ...]:
+        """The members that have not begun what others have."""
+        queues = self._begun.get((effect.group, effect.members), {})
+        return tuple(member for member, queue in queues.items() if not queue)
+
 
 def combined(begun: Sequence[Begun]) -> npt.NDArray[Any]:
     """The operands of all members, combined one after the other."""

@@ -244,7 +244,9 @@ class MpiDriver(Roles):
             if running.done or running.turn != turn:
                 del self._limits[running]
             elif end <= now:
-                self._ready.append((running, turn, Overdue()))
+                waits = running.waits
+                missing = waits.ticket.missing if isinstance(waits, Await) else ()
+                self._ready.append((running, turn, Overdue(missing)))
 
     def _end(self, ticket: Ticket) -> None:
         """A transfer has ended: whoever waits for it goes on."""

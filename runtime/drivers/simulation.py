@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar, TypeAlias
 
 from graphc.runtime.drivers.gathering import Gathering, combined
+from graphc.runtime.drivers.network import Network
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     WORKER_BOX,
@@ -38,28 +39,6 @@ from graphc.runtime.timeline import Recorder
 
 CONTROL_BYTES = 64
 """What a control message counts for on its way."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """How the made-up cluster behaves.
-
-    A message takes between ``latency`` and ``latency + jitter`` and its bytes over ``bandwidth``
-    (bytes per second); control messages between two tasks keep their order, and so do transfers
-    with one tag. ``synchronous``: a send ends only when it was received, as MPI's ``Issend``;
-    otherwise its bytes are copied at once. Work that does not say what it takes takes ``compute``
-    seconds; ``slowness`` multiplies that in some tasks. ``drop`` is the probability that a control
-    message is lost. A death is known to other tasks after ``detection`` seconds, or never.
-    """
-
-    latency: float = 1e-6
-    jitter: float = 1e-3
-    bandwidth: float = 1e10
-    synchronous: bool = True
-    compute: float = 0.0
-    slowness: dict[int, float] = field(default_factory=dict)
-    drop: float = 0.0
-    detection: float | None = 1.0
 
 
 _NO_CHANNEL = -1, -1, -1
@@ -276,16 +255,33 @@ class Simulation:
             self._end(sent)
 
     def _all_reduce(self, running: Running, effect: AllReduce) -> Ticket:
-        """What all members have begun reaches each of them some time later."""
+        """What all members have begun reaches each of them some time later.
+
+        Over memory it reaches none of them if one dies before all have copied it.
+        """
         ticket = Ticket(effect.memory, _NO_CHANNEL, running.rank, effect, self.now)
         begun = self._gathering.begin(running.rank, effect, ticket)
         if begun and self.dead.isdisjoint(effect.members):
             total = combined(begun)
-            for _, other in begun:
-                travel = self.network.latency + self._draw() * self.network.jitter
-                time = self.now + travel + total.nbytes / self.network.bandwidth
-                self._at(time, Simulation._reduced, other, total)
+            others = [other for _, other in begun]
+            if effect.shared:
+                self._at(self._arrival(total.nbytes), Simulation._copied, others, total)
+            else:
+                self._spread(others, total)
         return ticket
+
+    def _copied(self, tickets: Sequence[Ticket], total: Any) -> None:
+        if self.dead.isdisjoint(ticket.rank for ticket in tickets):
+            self._spread(tickets, total)
+
+    def _spread(self, tickets: Sequence[Ticket], total: Any) -> None:
+        for ticket in tickets:
+            self._at(self._arrival(total.nbytes), Simulation._reduced, ticket, total)
+
+    def _arrival(self, size: int) -> float:
+        """When what leaves now arrives."""
+        travel = self.network.latency + self._draw() * self.network.jitter
+        return self.now + travel + size / self.network.bandwidth
 
     def _reduced(self, ticket: Ticket, total: Any) -> None:
         ticket.memory[...] = total
@@ -371,14 +367,20 @@ class Simulation:
                 if end > self.now:
                     self._at(end, Simulation._expire, seconds)
                     return
-                self._wake(running, turn, Overdue())
+                self._wake(running, turn, Overdue(self._missing(running.waits)))
             limits.popleft()
+
+    def _missing(self, waits: Any) -> tuple[int, ...]:
+        """The members of a reduction over memory that it waits for, if that is what is awaited."""
+        post = waits.ticket.post if isinstance(waits, Await) else None
+        if not isinstance(post, AllReduce) or not post.shared:
+            return ()
+        return tuple(self.dead.intersection(post.members) or self._gathering.missing(post))
 
     def _carry(self, channel: Any, size: int, arrive: Event, *arguments: Any) -> None:
         """Let a message arrive: not before the one that was sent before it."""
-        travel = self.network.latency + self._draw() * self.network.jitter
-        time = self.now + travel + size / self.network.bandwidth
-        self._last[channel] = time = max(time, self._last.get(channel, 0.0))
+        time = max(self._arrival(size), self._last.get(channel, 0.0))
+        self._last[channel] = time
         self._at(time, arrive, *arguments)
 
     _begins: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from graphc.runtime.drivers.host.reducing import Reducing
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import AllReduce, Post
 
@@ -25,3 +26,8 @@ class Ticket:
     waiter: tuple[Running, int] | None = None
     awaited: float = 0.0
     withdrawn: bool = False
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The ranks that a reduction waits for, if it is one over memory."""
+        return self.request.missing if isinstance(self.request, Reducing) else ()

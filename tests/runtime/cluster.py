@@ -9,6 +9,7 @@ from graphc.runtime.compiled import target_here
 from graphc.runtime.drivers.simulation import Simulation
 from graphc.runtime.effects import WORKER_BOX, Hear, Overdue, Tell
 from graphc.runtime.engine import Engine
+from graphc.runtime.groups import GROUPS, Groups
 from graphc.runtime.master import Master
 from graphc.runtime.messages import Leave
 from graphc.runtime.planning import make_plan
@@ -38,11 +39,15 @@ class Prepared:
 
 
 class SimulatedCluster:
-    """The tasks of ``spec``, each with an engine and a worker."""
+    """The tasks of ``spec``, each with an engine and a worker.
+
+    ``share_memory``: the workers are on one host, so that they can combine what each other has.
+    """
 
     def __init__(
-        self, spec, seed=0, network=None, patience=PATIENCE, prepared=None, recorders=None
-    ):
+        self, spec, seed=0, network=None, patience=PATIENCE, prepared=None, recorders=None,
+        share_memory=False,
+    ):  # fmt: skip
         self.spec = ClusterSpec(spec)
         self.simulation = Simulation(seed, network, recorders)
         self.patience, self.prepared = patience, prepared or Prepared()
@@ -51,6 +56,8 @@ class SimulatedCluster:
         self.engines = [Engine(target, VariableStore(), compiled, apart=apart) for _ in ranks]
         self.tags = [tags_of_task(rank, self.spec.size) for rank in ranks]
         self.workers = [Worker(rank, self.engines[rank], patience) for rank in ranks]
+        self.groups = [Groups(GROUPS if share_memory else 0, share_memory=share_memory)
+                       for _ in ranks]  # fmt: skip
         everyone = set(ranks)
         self.serving = [
             self.simulation.spawn(rank, worker.serve(everyone - {rank}))
@@ -69,7 +76,7 @@ class SimulatedCluster:
         """Begin ``script(session)`` in task ``rank``: its ``number``-th session with a strategy."""
         parts = Parts(
             self.spec, rank, self.engines[rank], CompileOptions(), self.patience, strategy,
-            members_of(self.spec), number,
+            members_of(self.spec), number, groups=self.groups[rank],
         )  # fmt: skip
         meeting = parts.meeting(self.workers[rank], 1 + number, self.tags[rank])
         return self.simulation.spawn(rank, script(SimulatedSession(meeting)))

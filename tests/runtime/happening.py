@@ -4,7 +4,8 @@ It knows nothing of the checker: strands are roles of the simulator, with sends 
 they are received, and what no single run would show is found by search over pairs of events.
 """
 
-from graphc.runtime.drivers.simulation import Network, Simulation, Stuck
+from graphc.runtime.drivers.network import Network
+from graphc.runtime.drivers.simulation import Simulation, Stuck
 from graphc.runtime.effects import Await, Hear, Post, Spawn, Tell
 from graphc.runtime.order import Kind
 from tests.runtime.orders import BEGINS, Draft, find, ordered, reachable

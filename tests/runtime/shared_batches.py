@@ -18,9 +18,13 @@ class Call:
     feeds: dict = field(default_factory=dict)
 
 
-def workers(count, seed=0, network=None, variables=None):
-    """A cluster of workers, of which the first has values for ``variables`` (arrays by handle)."""
-    cluster = SimulatedCluster({"worker": ["a"] * count}, seed, network)
+def workers(count, seed=0, network=None, variables=None, share_memory=None):
+    """A cluster of workers, of which the first has values for ``variables`` (arrays by handle).
+
+    They share memory if it is said, or else if the seed is odd.
+    """
+    shared = seed % 2 == 1 if share_memory is None else share_memory
+    cluster = SimulatedCluster({"worker": ["a"] * count}, seed, network, share_memory=shared)
     store = cluster.engines[0].store
     for handle, value in (variables or {}).items():
         name = handle.node.attrs["shared_name"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from tests.runtime.cluster import SimulatedCluster
 from tests.runtime.replicated import batch, in_numpy, replicated
 

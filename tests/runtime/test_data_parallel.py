@@ -9,7 +9,7 @@ import pytest
 import graphc as gx
 from graphc.backends.cpu.executable import Binding
 from graphc.distribute import DataParallel
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from graphc.runtime.step import Step
 from tests.passes.batch_programs import BatchMaker
 from tests.passes.running import outcome

@@ -1,4 +1,4 @@
-"""Sessions that reduce by MPI itself, in the simulator, which refuses whatever is out of order."""
+"""Sessions that reduce in one call, in the simulator, which refuses whatever is out of order."""
 
 import random
 
@@ -9,7 +9,7 @@ import graphc as gx
 from graphc.compiler import CompileOptions
 from graphc.distribute import DataParallel
 from graphc.ir.errors import ClusterError, DataError
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from graphc.runtime.effects import WORKER_BOX, Tell
 from graphc.runtime.groups import GROUPS, Groups
 from graphc.runtime.messages import Leave
@@ -27,7 +27,7 @@ class Workers(SimulatedCluster):
     def __init__(self, count, seed=0, network=None, patience=60.0):
         super().__init__({"worker": ["a"] * count}, seed, network, patience)
         self.members = tuple(range(count))
-        self.groups = [Groups(GROUPS) for _ in self.members]
+        self.groups = [Groups(GROUPS, share_memory=True) for _ in self.members]
 
     def session(self, rank, number, strategy):
         parts = Parts(
@@ -68,8 +68,9 @@ def wanted(rows, count):
     return [rows.sum(), TABLE[rows].sum(), rows.sum(), rows.max(), count]
 
 
-def strategy(**more):
-    return DataParallel(algorithm="mpi", bucket_bytes=1, **more)
+@pytest.fixture(params=["mpi", "shared"])
+def strategy(request):
+    return DataParallel(algorithm=request.param, bucket_bytes=1)
 
 
 def batches(seed, members):
@@ -99,7 +100,7 @@ def steps(sums, session, rank, given):
 
 
 @pytest.mark.random_cases(quick=20, soak=1500)
-def test_steps_that_fail_leave_no_reduction(case_seed):
+def test_steps_that_fail_leave_no_reduction(strategy, case_seed):
     rng, members = random.Random(case_seed), 2 + case_seed % 3
     slow = {rng.randrange(members): 20.0}
     compute, synchronous = rng.choice([0.0, 1e-4]), rng.random() < 0.5
@@ -109,7 +110,7 @@ def test_steps_that_fail_leave_no_reduction(case_seed):
     well = sum(BAD not in np.concatenate(rows) for rows in given)
 
     def script(rank):
-        return steps(sums, cluster.session(rank, 0, strategy()), rank, given)
+        return steps(sums, cluster.session(rank, 0, strategy), rank, given)
 
     assert cluster.everywhere(script) == [well] * members
     assert cluster.left == []
@@ -117,7 +118,7 @@ def test_steps_that_fail_leave_no_reduction(case_seed):
 
 
 @pytest.mark.random_cases(quick=8, soak=500)
-def test_sessions_beside_each_other_do_not_mix(case_seed):
+def test_sessions_beside_each_other_do_not_mix(strategy, case_seed):
     """Two are used at one time in all tasks, by roles that go on in any order."""
     members, sums = 3, [Sums(), Sums()]
     cluster = Workers(members, case_seed)
@@ -125,7 +126,7 @@ def test_sessions_beside_each_other_do_not_mix(case_seed):
     whole = np.concatenate(rows)
 
     def script(rank, number):
-        session = cluster.session(rank, number, strategy())
+        session = cluster.session(rank, number, strategy)
         fetches = sums[number].fetches[:-1]
         for _ in range(3):
             feeds = {sums[number].x: np.array(rows[rank], np.int32)}
@@ -138,7 +139,7 @@ def test_sessions_beside_each_other_do_not_mix(case_seed):
     assert cluster.left == []
 
 
-def test_one_worker_feeds_for_all():
+def test_one_worker_feeds_for_all(strategy):
     cluster, sums = Workers(3, 1), Sums()
     for rank in (1, 2):
         cluster.simulation.spawn(rank, leaving(cluster, rank))
@@ -153,7 +154,7 @@ def test_one_worker_feeds_for_all():
                 found.append(None)
         return found
 
-    session = cluster.session(0, 0, strategy())
+    session = cluster.session(0, 0, strategy)
     (found,) = cluster.run(cluster.simulation.spawn(0, script(session)))
     assert found == [wanted(np.array([1, 2, 3]), 1), None, wanted(np.array([3, 3]), 2)]
     assert cluster.left == []
@@ -165,31 +166,31 @@ def leaving(cluster, rank):
             yield Tell(other, WORKER_BOX, Leave())
 
 
-def test_so_many_sessions_at_a_time():
+def test_so_many_sessions_at_a_time(strategy):
     """The next one waits for none: it combines in another way, or says why it cannot."""
     cluster, sums = Workers(2), Sums()
 
     def script(rank):
-        open_ = [cluster.session(rank, n, strategy()) for n in range(GROUPS)]
+        open_ = [cluster.session(rank, n, strategy) for n in range(GROUPS)]
         for session in open_:
             yield from sums.run(session, [1])
         other = cluster.session(rank, GROUPS, DataParallel())
         found = yield from sums.run(other, [2])
-        refused = cluster.session(rank, GROUPS + 1, strategy())
+        refused = cluster.session(rank, GROUPS + 1, strategy)
         with pytest.raises(ClusterError, match="4 sessions at a time can have it"):
             yield from sums.run(refused, [1])
         for session in (other, refused, open_[0]):
             yield from session.master.close()
-        again = cluster.session(rank, 2 * GROUPS, strategy())
+        again = cluster.session(rank, 2 * GROUPS, strategy)
         yield from sums.run(again, [3])
         return float(found[0])
 
     assert cluster.everywhere(script) == [4.0, 4.0]
 
 
-def test_a_session_that_was_broken_keeps_its_communicator():
+def test_a_session_that_was_broken_keeps_its_communicator(strategy):
     cluster = Workers(2)
-    session = cluster.session(0, 1, strategy())
+    session = cluster.session(0, 1, strategy)
 
     def script():
         cluster.groups[0].claim(1)
@@ -202,14 +203,14 @@ def test_a_session_that_was_broken_keeps_its_communicator():
 
 
 @pytest.mark.random_cases(quick=8, soak=300)
-def test_a_member_that_dies_is_named(case_seed):
+def test_a_member_that_dies_is_named(strategy, case_seed):
     members, rng = 3, random.Random(case_seed)
     cluster, sums = Workers(members, case_seed, patience=5.0), Sums()
     dead = rng.randrange(members)
     cluster.simulation.kill(dead, at=0.01 + rng.random() * 0.05)
 
     def script(rank):
-        session = cluster.session(rank, 0, strategy())
+        session = cluster.session(rank, 0, strategy)
         while True:
             yield from sums.run(session, [1])
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import graphc as gx
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from tests.runtime.counting import CLIENTS, EVERYONE, STEPS, WRITERS, counting
 
 PATIENCE = 5.0

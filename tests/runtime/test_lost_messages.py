@@ -8,7 +8,7 @@ import pytest
 import graphc as gx
 from graphc.compiler import CompileOptions
 from graphc.runtime import messages
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from graphc.runtime.effects import WORKER_BOX, Tell
 from tests.runtime.counting import CLIENTS, EVERYONE, HELPER, PS, STEPS, counting
 

@@ -11,7 +11,8 @@ from graphc.compiler.collectives import direct, library, ring, scattered, shared
 from graphc.ir.dtypes import DTYPES, as_dtype, int64
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.gathering import Mixed
-from graphc.runtime.drivers.simulation import Network, Simulation
+from graphc.runtime.drivers.network import Network
+from graphc.runtime.drivers.simulation import Simulation
 from graphc.runtime.effects import Stop
 from graphc.runtime.operands import Arrays
 from graphc.runtime.reduction import Planned, Reduction

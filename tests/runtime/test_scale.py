@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from tests.runtime.cluster import Prepared, SimulatedCluster
 
 SERVERS, WORKERS, CLIENTS, STEPS = 8, 56, 12, 2

@@ -7,7 +7,7 @@ import pytest
 
 import graphc as gx
 from graphc.distribute import DataParallel
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from tests.runtime.cluster import SimulatedCluster
 from tests.runtime.shared_batches import assert_alike, even, workers
 

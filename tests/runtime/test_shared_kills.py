@@ -8,7 +8,7 @@ import pytest
 
 import graphc as gx
 from graphc.distribute import DataParallel
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from tests.runtime.cluster import Prepared, SimulatedCluster
 
 PATIENCE = 5.0
@@ -35,7 +35,9 @@ def killed(seed, members, everywhere):
     """A cluster in which a worker died, which, its clients by rank, and steps that ended there."""
     rng, model, done = random.Random(seed), Model(), dict.fromkeys(range(members), 0)
     network = Network(synchronous=bool(rng.randrange(2)), detection=rng.choice([1e-4, 1.0, 20.0]))
-    cluster = SimulatedCluster({"worker": ["a"] * members}, seed, network, PATIENCE, PREPARED)
+    shared = rng.random() < 0.5
+    spec = {"worker": ["a"] * members}
+    cluster = SimulatedCluster(spec, seed, network, PATIENCE, PREPARED, share_memory=shared)
 
     def script(rank):
         def steps(session):

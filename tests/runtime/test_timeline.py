@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphc.ir.errors import GraphcError
-from graphc.runtime.drivers.simulation import Network
+from graphc.runtime.drivers.network import Network
 from graphc.runtime.effects import Post
 from graphc.runtime.timeline import Recorder, checked, draft_path, part_path
 from graphc.runtime.trace import DRIFT, Sample, fit, merge, read_part

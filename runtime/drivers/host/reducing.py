@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from graphc.ir.dtypes import as_dtype
 from graphc.runtime.drivers.host.fence import native_fence
 from graphc.runtime.drivers.host.segment import Segment
 from graphc.runtime.effects import AllReduce
+from graphc.runtime.memory import kept
 from graphc.runtime.operands import combiner_of
 
 Array = npt.NDArray[Any]
@@ -36,7 +38,13 @@ _CHUNK = 64
 """Chunks begin at multiples of so many elements: no two members write to one cache line."""
 _BLOCK = 1 << 15
 """So many elements are combined with all members before the next ones: they stay in the cache."""
-_VIEWS = 64
+
+
+class _Moves(NamedTuple):
+    """Pairs of what is written and what is read."""
+
+    combined: Sequence[tuple[Array, Array]]
+    copied: Sequence[tuple[Array, Array]]
 
 
 class SharedGroup:
@@ -46,6 +54,7 @@ class SharedGroup:
         self, rank: int, members: Sequence[int], segments: Mapping[int, Segment], number: int
     ) -> None:
         self._index = members.index(rank)
+        self._ranks = tuple(members)
         self._others: list[Other] = [
             (index, segments[member], segments[member].words(number))
             for index, member in enumerate(members) if member != rank
@@ -56,7 +65,7 @@ class SharedGroup:
         self._count = 0
         self._queue: deque[Reducing] = deque()
         """Those that have not ended; the first one is under way."""
-        self._views: dict[tuple[int, int, int, np.dtype[Any]], Array] = {}
+        self._found: dict[tuple[Any, ...], _Moves] = {}
 
     def begin(self, effect: AllReduce) -> Reducing:
         """A reduction that goes on whenever it is tested.
@@ -90,23 +99,23 @@ class SharedGroup:
         self._fence()
         return True
 
+    def missing(self, number: int) -> tuple[int, ...]:
+        """The ranks of those that have come the least far in reduction ``number``."""
+        told = [(sum(w[step] >= number for step in (_BEGUN, _COMBINED, _COPIED)), index)
+                for index, _, w in self._others]  # fmt: skip
+        least = min(told)[0]
+        return tuple(self._ranks[index] for steps, index in told if steps == least)
+
     def combine(self, operand: Array, combiner: Callable[..., Any]) -> None:
         """Combine this member's chunk with those of the others, in the order that follows it."""
-        first, last = self._chunk(self._index, operand.size)
-        others = self._others[self._index :] + self._others[: self._index]
-        sources = [self._view(other, operand) for other in others]
         with np.errstate(all="ignore"):  # infinities and NaN follow IEEE
-            for begin in range(first, last, _BLOCK):
-                end = min(begin + _BLOCK, last)
-                for source in sources:
-                    combiner(operand[begin:end], source[begin:end], out=operand[begin:end])
+            for into, source in self._moves(operand).combined:
+                combiner(into, source, out=into)
 
     def copy(self, operand: Array) -> None:
         """Copy the chunks of the others."""
-        for other in self._others:
-            first, last = self._chunk(other[0], operand.size)
-            if first < last:
-                operand[first:last] = self._view(other, operand)[first:last]
+        for into, source in self._moves(operand).copied:
+            into[...] = source
 
     def offset_of(self, operand: Array) -> int:
         """Where an operand lies in this member's segment."""
@@ -123,21 +132,31 @@ class SharedGroup:
             raise MemoryError(f"{memory.nbytes:,} bytes for a reduction")
         return room.view(memory.dtype)
 
+    def _moves(self, operand: Array) -> _Moves:
+        """What is done in a reduction of operands that lie where those of this one do."""
+        offsets = [words[_WHERE] for _, _, words in self._others]
+        key = operand.size, operand.dtype, self._words[_WHERE], *offsets
+        return kept(self._found, key, lambda _: self._make_moves(operand.nbytes, operand.dtype))
+
+    def _make_moves(self, size: int, dtype: np.dtype[Any]) -> _Moves:
+        own = self._own.array(self._words[_WHERE], size).view(dtype)
+        rows = {
+            index: segment.array(words[_WHERE], size).view(dtype)
+            for index, segment, words in self._others
+        }
+        first, last = self._chunk(self._index, own.size)
+        combined = [
+            (own[begin : min(begin + _BLOCK, last)], row[begin : min(begin + _BLOCK, last)])
+            for begin in range(first, last, _BLOCK)
+            for _, row in sorted(rows.items(), key=lambda item: item[0] < self._index)
+        ]
+        chunks = [(index, slice(*self._chunk(index, own.size))) for index in rows]
+        return _Moves(combined, [(own[chunk], rows[index][chunk]) for index, chunk in chunks])
+
     def _chunk(self, index: int, elements: int) -> tuple[int, int]:
         """The first element of a member's chunk, and the one behind its last."""
         first, last = (n * elements // self._members // _CHUNK * _CHUNK for n in (index, index + 1))
         return first, elements if index == self._members - 1 else last
-
-    def _view(self, other: Other, operand: Array) -> Array:
-        """The operand of another member, which is like this one's."""
-        index, segment, words = other
-        key = index, words[_WHERE], operand.size, operand.dtype
-        found = self._views.get(key)
-        if found is None:
-            if len(self._views) >= _VIEWS:
-                self._views.clear()
-            found = self._views[key] = segment.array(key[1], operand.nbytes).view(operand.dtype)
-        return found
 
 
 class Reducing:
@@ -147,7 +166,7 @@ class Reducing:
         self._group, self._number = group, number
         self._memory: Array = effect.memory
         self._operand = operand
-        self._combiner = combiner_of(effect.combiner, as_dtype(operand.dtype))
+        self._combiner = _combiner(effect.combiner, operand.dtype)
         self._step = -1
         """The last step that was taken."""
 
@@ -155,6 +174,11 @@ class Reducing:
         """Go on; whether the reduction has ended."""
         self._group.go_on()
         return self._step > _COPIED
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The ranks that it waits for."""
+        return self._group.missing(self._number)
 
     def go_on(self) -> bool:
         """Take the steps that can be taken; whether the reduction has ended."""
@@ -178,3 +202,8 @@ class Reducing:
             self._operand[...] = self._memory
         self._step = _BEGUN
         self._group.tell(_BEGUN, self._number, self._group.offset_of(self._operand))
+
+
+@cache
+def _combiner(name: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    return combiner_of(name, as_dtype(dtype))
