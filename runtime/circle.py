@@ -96,33 +96,21 @@ class Circle:
         yield from self.whoever({rank}, purpose, seconds)
         return self.take(rank)
 
-    def whoever(
-        self,
-        ranks: set[int],
-        purpose: str,
-        seconds: float | None = None,
-        *,
-        or_fails: bool = False,
-    ) -> Role:
+    def whoever(self, ranks: set[int], purpose: str, seconds: float | None = None) -> Role:
         """Which of ``ranks`` has said something that was not taken up yet, the first of them.
 
-        It is waited for as long as for a task, or ``seconds``. ``or_fails``: or which other member
-        has said that the step fails.
+        It is waited for as long as for a task, or ``seconds``.
 
         Raises:
-            ClusterError: none says anything in time, or one that is waited for has closed its
-                session; with ``or_fails``, also one that has not committed the step.
+            ClusterError: none says anything in time, or one has closed its session.
         """
         message: Any
         limit = self.seconds if seconds is None else seconds
         while True:
             for rank in self.members:
-                heard = self._heard.get(rank)
-                if heard and (rank in ranks or (or_fails and self._fails(rank, heard[0]))):
+                if rank in ranks and (heard := self._heard.get(rank)):
                     if isinstance(heard[0], Close):
-                        why = self._errors.get(rank)
-                        after = f", after an error there:\n{why}" if why else ""
-                        raise self.break_off(f"{self.name(rank)} has closed its session{after}")
+                        raise self._closed(rank)
                     return rank
             try:
                 sender, message = yield Hear(self.box, limit, purpose, self.turn)
@@ -136,11 +124,29 @@ class Circle:
                 raise error from None
             self.keep(sender, message)
 
-    def _fails(self, rank: int, message: Message) -> bool:
-        """Whether a member that says this does not commit the step."""
-        if isinstance(message, Close):
-            return self._committed.get(rank, 0) < self.turn
-        return isinstance(message, Failed | Aborted)
+    def hear_one(self) -> Role:
+        """Hear one message, and keep it."""
+        sender, message = yield Hear(self.box)
+        self.keep(sender, message)
+
+    def failing(self) -> int | None:
+        """The first member that has said that it does not go on with the step.
+
+        Raises:
+            ClusterError: one has closed its session in the midst of it.
+        """
+        for rank in self.others:
+            if heard := self._heard.get(rank):
+                if isinstance(heard[0], Failed | Aborted):
+                    return rank
+                if isinstance(heard[0], Close) and self._committed.get(rank, 0) < self.turn:
+                    raise self._closed(rank)
+        return None
+
+    def _closed(self, rank: int) -> ClusterError:
+        why = self._errors.get(rank)
+        after = f", after an error there:\n{why}" if why else ""
+        return self.break_off(f"{self.name(rank)} has closed its session{after}")
 
     def take(self, rank: int) -> Message:
         """What ``whoever`` said."""

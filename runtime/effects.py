@@ -96,10 +96,15 @@ class AllReduce:
 
 @dataclass(slots=True)
 class Await:
-    """Go on once the transfer of ``ticket`` has ended; Overdue is raised after ``seconds``."""
+    """Go on once the transfer of ``ticket`` has ended, or something was told to ``box``.
+
+    It gives whether it has ended; what was told is still to be heard. Overdue is raised after
+    ``seconds``.
+    """
 
     ticket: Any
     seconds: float | None = None
+    box: Box | None = None
 
 
 @dataclass(slots=True)

@@ -167,6 +167,7 @@ class Loaded:
     allocate: Allocate
     _bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
     _planned: dict[tuple[int, ...], tuple[Planned, ...]] = field(default_factory=dict)
+    _together: dict[tuple[int, ...], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program, self.instructions = self.compiled.program, self.compiled.instructions
@@ -238,6 +239,9 @@ class Loaded:
 
         Then it has ended nowhere before all members have come so far.
         """
+        return kept(self._together, tuple(sizes), self._end_together)
+
+    def _end_together(self, sizes: Sequence[int]) -> bool:
         planned = self.reductions(sizes)
         over_memory = all(p.plan.algorithm == OVER_MEMORY and p.plan.moves for p in planned)
         return bool(planned) and over_memory and self.compiled.is_safe_at_end

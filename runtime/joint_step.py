@@ -6,8 +6,9 @@ come so far. So their end says that all have computed, and nothing is told but f
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -23,8 +24,16 @@ from graphc.runtime.worker import failure
 Array = npt.NDArray[Any]
 
 
+def joint_step(
+    circle: Circle, decisions: Decisions, step: Step, arrays: Sequence[Array]
+) -> JointStep:
+    """How the members take ``step``: all in the same way."""
+    kind = SilentStep if step.ends_together else ToldStep
+    return kind(circle, decisions, step, arrays)
+
+
 @dataclass
-class JointStep:
+class JointStep(ABC):
     """The part of this member of ``circle``, on its feeds; ``decisions`` are those of its task."""
 
     circle: Circle
@@ -33,8 +42,8 @@ class JointStep:
     arrays: Sequence[Array]
     _answer: Message | None = None
     """What came of it in this task, once it has ended here."""
-    _late: bool = False
-    """A wait was overdue here, and others may have come further."""
+    _unheard: set[int] = field(default_factory=set)
+    """Who did not say whether it has committed."""
 
     def take(self) -> Role:
         """Compute and commit it.
@@ -43,71 +52,39 @@ class JointStep:
             GraphcError: it failed in some member, and was committed nowhere.
             ClusterError: a member does not answer; the session is broken.
         """
-        handle = yield Spawn(self._compute())
-        try:
-            outcomes = yield from self._hear_outcomes()
-        except ClusterError:
-            if not (yield from self._was_committed(handle)):
-                yield from self._stop(handle)
-                raise
-            outcomes = {}
-        if self._late and self._answer is not None:
-            if (yield from self._was_committed(handle)):
-                outcomes = {}
-            else:
-                yield from self.circle.say(self._answer)
+        outcomes = yield from self._outcomes()
         if all(isinstance(outcome, Computed) for outcome in outcomes.values()):
             self.decisions.commit(self.circle.box, self.step.number)
             self.circle.committed = self.step.number
             yield from self.step.commit()
             return
-        yield from self._stop(handle)
+        yield from self._stop()
         yield from self._undo(outcomes)
 
-    def _compute(self) -> Role:
-        silent = self.step.ends_together
-        answer: Message = Computed(self.step.number)
-        try:
-            yield from self.step.compute(self.arrays)
-        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
-            answer = failure(self.step.number, error)
-            self._late = silent and isinstance(error, ClusterError)
-        self._answer = answer
-        if not self._late and not (silent and isinstance(answer, Computed)):
-            yield from self.circle.say(answer)
-        yield Tell(self.circle.rank, self.circle.box, answer)
-
-    def _stop(self, handle: Any) -> Role:
-        yield Stop(handle)
-        yield from self.step.stop()
-
-    def _hear_outcomes(self) -> Role:
-        """What came of the step in members, up to the first that has not computed.
+    @abstractmethod
+    def _outcomes(self) -> Role:
+        """Compute; what came of it in members, as far as known: all computed, or some have failed.
 
         Raises:
-            ClusterError: as ``Circle.whoever``; or another member was told that this one has not
-                committed.
+            ClusterError: that is not known, and the step is not committed anywhere.
         """
-        outcomes: dict[int, Message] = {}
-        wanted, limit = {*self.circle.members}, self.circle.seconds
-        if self.step.ends_together:  # it finds out by itself who is late
-            wanted, limit = {self.circle.rank}, 2 * limit
-        while waiting := wanted - outcomes.keys():
-            sender = yield from self.circle.whoever(waiting, "to compute", limit, or_fails=True)
-            outcomes[sender] = self.circle.take(sender)
-            if not isinstance(outcomes[sender], Computed):
-                return outcomes
+
+    @abstractmethod
+    def _stop(self) -> Role:
+        """Stop what still computes."""
+
+    def _check_given_up(self) -> None:
+        """Another member may have been told that this one has not committed."""
         if self.decisions.is_given_up(self.circle.box, self.circle.turn):
             raise self.circle.break_off("another worker has given the step up")
-        return outcomes
 
-    def _was_committed(self, handle: Any) -> Role:
-        """Whether another member has committed the step; else none will. If so, it is computed."""
+    def _was_committed(self) -> Role:
+        """Whether another member has committed the step; else none will."""
         circle, turn = self.circle, self.circle.turn
         self.decisions.give_up(circle.box, turn)
         for rank in circle.others:
             yield Tell(rank, WORKER_BOX, Doubt(circle.box, turn))
-        waiting = set(circle.others)
+        waiting = self._unheard = set(circle.others)
         while waiting and circle.last_committed < turn:
             try:
                 sender, message = yield Hear(circle.box, circle.seconds, "Standing", turn)
@@ -116,12 +93,7 @@ class JointStep:
             circle.keep(sender, message)
             if isinstance(message, Standing) and message.step == turn:
                 waiting.discard(sender)
-        if circle.last_committed < turn:
-            return False
-        if self.step.ends_together:
-            yield from self._stop(handle)
-            yield from self.step.complete()
-        return True
+        return circle.last_committed >= turn
 
     def _undo(self, outcomes: Mapping[int, Message]) -> Role:
         """Step d; raises the error of the first member that has one."""
@@ -147,3 +119,104 @@ class JointStep:
         except ClusterError as error:
             raise self.circle.break_off(str(error)) from None
         self.circle.raise_first(failed)
+
+
+class ToldStep(JointStep):
+    """Members tell each other what came of it, each as soon as it has computed or failed."""
+
+    _handle: Any = None
+
+    def _outcomes(self) -> Role:
+        self._handle = yield Spawn(self._compute())
+        try:
+            return (yield from self._hear_outcomes())
+        except ClusterError:
+            if (yield from self._was_committed()):
+                return {}
+            yield from self._stop()
+            raise
+
+    def _compute(self) -> Role:
+        answer: Message = Computed(self.step.number)
+        try:
+            yield from self.step.compute(self.arrays)
+        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
+            answer = failure(self.step.number, error)
+        self._answer = answer
+        yield from self.circle.say(answer)
+        yield Tell(self.circle.rank, self.circle.box, answer)
+
+    def _stop(self) -> Role:
+        yield Stop(self._handle)
+        yield from self.step.stop()
+
+    def _hear_outcomes(self) -> Role:
+        """Hear of all members, or up to the first that has not computed."""
+        outcomes: dict[int, Message] = {}
+        while waiting := set(self.circle.members) - outcomes.keys():
+            sender = yield from self.circle.whoever(waiting, "to compute")
+            outcomes[sender] = self.circle.take(sender)
+            if not isinstance(outcomes[sender], Computed):
+                return outcomes
+        self._check_given_up()
+        return outcomes
+
+
+class SilentStep(JointStep):
+    """Its end says that all have computed; only who fails tells it, and all others listen."""
+
+    @property
+    def box(self) -> int:
+        """Where this member hears the others while it waits for them."""
+        return self.circle.box
+
+    def hear(self) -> Role:
+        """Hear a message, and go on unless it says that the step fails."""
+        yield from self.circle.hear_one()
+        self._check_others()
+
+    def _check_others(self) -> None:
+        rank = self.circle.failing()
+        if rank is not None:
+            raise _FailsElsewhere(rank)
+
+    def _outcomes(self) -> Role:
+        answer: Message = Computed(self.step.number)
+        try:
+            yield from self._compute()
+        except _FailsElsewhere as found:
+            return {found.rank: self.circle.take(found.rank)}
+        except ClusterError as error:  # some wait was overdue, but others may have come further
+            if (yield from self._was_committed()):
+                yield from self.step.complete()
+                return {}
+            if self._unheard:
+                raise self.circle.break_off(str(error)) from None
+            answer = failure(self.step.number, error)
+        except Exception as error:  # noqa: BLE001, whatever it is, nobody must wait for it
+            answer = failure(self.step.number, error)
+        self._answer = answer
+        if not isinstance(answer, Computed):
+            yield from self.circle.say(answer)
+        return {self.circle.rank: answer}
+
+    def _compute(self) -> Role:
+        """Compute, and listen to the others meanwhile."""
+        self._check_others()
+        self.step.transfers.listen(self)
+        try:
+            yield from self.step.compute(self.arrays)
+        finally:
+            self.step.transfers.listen(None)
+        self._check_given_up()
+
+    def _stop(self) -> Role:
+        yield from self.step.stop()
+
+
+class _FailsElsewhere(Exception):  # noqa: N818, nothing is wrong here
+    """Member ``rank`` has said that it does not go on with the step."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank = rank

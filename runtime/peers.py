@@ -39,7 +39,7 @@ from graphc.runtime.circle import Circle
 from graphc.runtime.effects import Role, Work
 from graphc.runtime.engine import Engine, Loaded
 from graphc.runtime.feeds import Feeding
-from graphc.runtime.joint_step import JointStep
+from graphc.runtime.joint_step import joint_step
 from graphc.runtime.master import Master, Prepared
 from graphc.runtime.messages import (
     Computed,
@@ -282,5 +282,5 @@ class Peer:
     def _take(self, step: Step, arrays: Sequence[Array], edges: int = 0) -> Role:
         """Steps c and d; gives the step."""
         step.transfers.tag = self.tags.take(edges + step.loaded.numbers(step.sizes))
-        yield from JointStep(self.circle, self.engine.decisions, step, arrays).take()
+        yield from joint_step(self.circle, self.engine.decisions, step, arrays).take()
         return step

@@ -116,6 +116,11 @@ class Reduction:
             self._done += 1
             yield from self._rules[type(move)](self, move)
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing is left to be done but to wait, behind ``begin``."""
+        return all(isinstance(move, Wait) for move in self._planned.plan.moves[self._done :])
+
     def run(self) -> Role:
         """Steps b and c, behind ``begin``, or all of them.
 

@@ -70,8 +70,10 @@ class Step:
         """What went wrong ahead."""
         self._given: dict[int, bytes] = {}
         """What the commit gave variables that others may write before it is sent, by storage."""
-        self._reducing: dict[int, Any] = {}
-        """The roles that reduce now, by number of the reduction."""
+        self._reducing: dict[int, Reduction] = {}
+        """What is reduced now, by number."""
+        self._handles: dict[int, Any] = {}
+        """The roles that do, where there is more to be done than to wait."""
 
     @property
     def sent(self) -> tuple[int, ...]:
@@ -177,7 +179,7 @@ class Step:
 
     def stop(self) -> Role:
         """Stop what was spawned for the step; its transfers stay as they are."""
-        for handle in self._reducing.values():
+        for handle in self._handles.values():
             yield Stop(handle)
 
     def withdraw(self) -> Role:
@@ -243,11 +245,17 @@ class Step:
         rows = self.loaded.rows(binding)[number]
         reduction = Reduction(self._planned[number], rows, self.transfers)
         yield from reduction.begin()
-        self._reducing[number] = yield Spawn(reduction.run())
+        self._reducing[number] = reduction
+        if not reduction.only_waits:
+            self._handles[number] = yield Spawn(reduction.run())
 
     def _reduced(self, binding: Binding, instruction: Reduced) -> Role:
         number = self.loaded.compiled.numbers[instruction.reduction]
-        yield Join(self._reducing[number])  # and is stopped with the step up to then
+        if number in self._handles:
+            yield Join(self._handles[number])  # and is stopped with the step up to then
+            del self._handles[number]
+        else:
+            yield from self._reducing[number].run()
         del self._reducing[number]
 
     _rules: ClassVar[dict[type, Callable[[Any, Binding, Any], Role]]] = {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,6 +28,16 @@ class Peer(NamedTuple):
 
     rank: int
     name: str
+
+
+class Listener(Protocol):
+    """Who hears at ``box`` while a transfer is waited for."""
+
+    @property
+    def box(self) -> int: ...
+
+    def hear(self) -> Role:
+        """Hear one message, which may end the wait by an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,15 @@ class Transfers:
 
     def __init__(self, step: int, tag: int, seconds: float) -> None:
         self._step, self.tag, self._seconds = step, tag, seconds
+        self._listener: Listener | None = None
         self._sends: dict[int, _Begun] = {}
         self._receives: dict[int, _Begun] = {}
         self._collectives: dict[int, _Begun] = {}
         """By number."""
+
+    def listen(self, listener: Listener | None) -> None:
+        """Hear what is told to ``listener`` in every wait from now on, or nothing."""
+        self._listener = listener
 
     @property
     def sent(self) -> tuple[int, ...]:
@@ -114,8 +129,13 @@ class Transfers:
             ClusterError: it does not end in time, with the task that it waits for.
         """
         begun = self._receives.get(number) or self._sends.get(number) or self._collectives[number]
+        listener = self._listener
         try:
-            yield Await(begun.ticket, self._seconds)
+            if listener is None:
+                yield Await(begun.ticket, self._seconds)
+            else:
+                while not (yield Await(begun.ticket, self._seconds, listener.box)):
+                    yield from listener.hear()
         except Overdue as overdue:
             missing = [member.name for member in begun.whom if member.rank in overdue.missing]
             names = missing or [member.name for member in begun.whom]

@@ -71,7 +71,7 @@ class MpiDriver(Roles):
         """How many tags of transfers there are."""
         self._crowded = size_here(world) > len(os.sched_getaffinity(0))
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
-        self._hearing: dict[Box, tuple[Running, int, Hear, float]] = {}
+        self._hearing: dict[Box, tuple[Running, int, Hear | Await, float]] = {}
         """By box the role that waits for a message, its turn, and since when."""
         self._limits: dict[Running, tuple[float, int]] = {}
         """When the wait of a role, its turn, is overdue."""
@@ -108,8 +108,11 @@ class MpiDriver(Roles):
         with self._lock:
             quiet = time.perf_counter()
             try:
-                while not running.done and not self.lost:
-                    if self._look():
+                while not self.lost:
+                    moved = self._go_on()
+                    if running.done:
+                        break
+                    if self._look() or moved:
                         quiet = time.perf_counter()
                     else:
                         self._relax(time.perf_counter() - quiet)
@@ -216,18 +219,16 @@ class MpiDriver(Roles):
             os.sched_yield()
 
     def _look(self) -> bool:
-        """Run what can run, and see what has come; whether there was anything."""
-        moved = self._go_on()
+        """See what has come, and run what can run; whether there was anything."""
         heard = self._passing.control.receive()
         if heard is not None:
             self._deliver(*heard)
-            self._go_on()
         if self._clock is not None:
             self._clock.answer()
         ended = self._passing.ended() if self._passing.under_way else ()
         for ticket in ended:
             self._end(ticket)
-        return moved or bool(ended) or heard is not None
+        return self._go_on() or bool(ended) or heard is not None
 
     def _go_on(self) -> bool:
         """Run what can run; whether there was anything."""
@@ -252,7 +253,7 @@ class MpiDriver(Roles):
         """A transfer has ended: whoever waits for it goes on."""
         ticket.done = True
         if ticket.waiter is not None:
-            self._ready.append((*ticket.waiter, None))
+            self._ready.append((*ticket.waiter, True))
         if self._recorder is not None and not ticket.withdrawn:
             now = time.perf_counter()
             self._recorder.transfer(ticket.post, ticket.begun, now)
@@ -274,7 +275,9 @@ class MpiDriver(Roles):
     def _deliver(self, sender: int, box: Box, message: Message) -> None:
         if box in self._hearing:
             running, turn, hear, since = self._hearing.pop(box)
-            if running.waits_at(turn):
+            if isinstance(hear, Await):
+                self._ready.append((running, turn, False))
+            elif running.waits_at(turn):
                 self._ready.append((running, turn, (sender, message)))
                 if self._recorder is not None:
                     self._recorder.wait(hear, since, time.perf_counter())
@@ -297,8 +300,11 @@ class MpiDriver(Roles):
         ticket: Ticket = effect.ticket
         if not ticket.done and self._passing.test(ticket):
             self._end(ticket)
-        if ticket.done:
-            return False, None
+        box = effect.box
+        if ticket.done or (box is not None and self._boxes.get(box)):
+            return False, ticket.done
+        if box is not None:
+            self._hearing[box] = running, running.turn, effect, 0.0
         ticket.waiter, ticket.awaited = (running, running.turn), self._now()
         self._limit(running, effect.seconds)
         return True, None

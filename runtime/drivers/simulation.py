@@ -74,7 +74,7 @@ class _Mailbox:
     """What was told to a box and not heard yet, or who hears there, from when on."""
 
     messages: deque[tuple[int, Any]] = field(default_factory=deque)
-    hearing: tuple[Running, int, Hear, float] | None = None
+    hearing: tuple[Running, int, Hear | Await, float] | None = None
 
 
 class Simulation:
@@ -210,12 +210,15 @@ class Simulation:
             self._hand_out(mailbox, *mailbox.hearing)
 
     def _hand_out(
-        self, mailbox: _Mailbox, running: Running, turn: int, hear: Hear, since: float
+        self, mailbox: _Mailbox, running: Running, turn: int, hear: Hear | Await, since: float
     ) -> None:
         """Let who hears go on with the first message, unless it has gone on from this already."""
         if not running.waits_at(turn):
             return
         mailbox.hearing = None
+        if isinstance(hear, Await):
+            self._wake(running, turn, False)
+            return
         self._wake(running, turn, mailbox.messages.popleft())
         if (recorder := self._recorders.get(running.rank)) and self.now > since:
             recorder.wait(hear, since, self.now)
@@ -300,7 +303,7 @@ class Simulation:
         if recorder is not None:
             recorder.transfer(ticket.post, ticket.begun, self.now)
         if ticket.waiter is not None:
-            self._wake(*ticket.waiter)
+            self._wake(*ticket.waiter, True)
             ticket.waiter = None
             if recorder is not None:
                 recorder.wait(ticket.post, ticket.awaited, self.now)
@@ -308,10 +311,15 @@ class Simulation:
     def _await(self, running: Running, effect: Await) -> None:
         ticket: Ticket = effect.ticket
         if ticket.done:
-            self._wake(running, running.turn)
-        else:
-            ticket.waiter, ticket.awaited = (running, running.turn), self.now
-            self._limit(running, effect.seconds)
+            self._wake(running, running.turn, True)
+            return
+        ticket.waiter, ticket.awaited = (running, running.turn), self.now
+        self._limit(running, effect.seconds)
+        if effect.box is not None:
+            mailbox = self._boxes[running.rank, effect.box]
+            mailbox.hearing = running, running.turn, effect, self.now
+            if mailbox.messages:
+                self._hand_out(mailbox, *mailbox.hearing)
 
     def _withdraw(self, running: Running, effect: Withdraw) -> None:
         ticket: Ticket = effect.ticket
