@@ -85,10 +85,12 @@ class Circle:
 
     def each(self, purpose: str) -> Role:
         """The next message of each other member."""
+        waiting = set(self.others)
         found: dict[int, Message] = {}
-        while waiting := set(self.others) - found.keys():
+        while waiting:
             sender = yield from self.whoever(waiting, purpose)
             found[sender] = self.take(sender)
+            waiting.discard(sender)
         return found
 
     def next_of(self, rank: int, purpose: str, seconds: float | None = None) -> Role:

@@ -74,7 +74,7 @@ class Meeting:
         """See ``Master.run`` and ``Peer.run``."""
         assert self._chosen is not None, "what is run was prepared"
         self._chosen.broken = self._chosen.broken or self.broken
-        return (yield from self._chosen.run(prepared, values))
+        return self._chosen.run(prepared, values)
 
     def close(self) -> Role:
         """No step will be taken any more."""

@@ -172,6 +172,10 @@ class Turn(NamedTuple):
     rows: int
     sizes: tuple[int, ...]
 
+    def is_like(self, other: Turn) -> bool:
+        """Whether both tell of one step, but for the number of rows."""
+        return self[1:3] == other[1:3] and self.sizes == other.sizes
+
 
 class Doing(NamedTuple):
     """What is about to be done, in words: others are about to do something else."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -51,6 +51,7 @@ from graphc.runtime.part import Part
 from graphc.runtime.planning import Planner, Signature
 from graphc.runtime.sharded_master import rows_of
 from graphc.runtime.sharded_order import check_shared
+from graphc.runtime.sharding import Sharding
 from graphc.runtime.step import Step
 from graphc.runtime.tags import Tags
 from graphc.runtime.turns import (
@@ -63,6 +64,16 @@ from graphc.runtime.turns import (
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
+
+
+class _Fed(NamedTuple):
+    """What one member is fed: arrays, the sizes that they tell, its rows, and its ``Turn``."""
+
+    arrays: Sequence[Array]
+    named: Mapping[str, int]
+    rows: int
+    others: tuple[int, ...]
+    whole: int
 
 
 @dataclass
@@ -80,8 +91,11 @@ class Peer:
     home: Master
     _shared: set[str] = field(default_factory=set)
     """The variables that all members have from the first."""
-    _checked: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
-    """The programs, by number, and sizes whose steps keep all rules and are proved to end."""
+    _agreed: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[int, ...]] = field(
+        default_factory=dict
+    )
+    """The sizes of steps that keep all rules and are proved to end, by the number of the program,
+    the rows of each member, and the other sizes."""
     _numbers: Iterator[int] = field(default_factory=count)
     _last: dict[int, tuple[Turn, tuple[int, ...]]] = field(default_factory=dict)
     """By program the sizes of its last step, and what this member said of it."""
@@ -136,34 +150,34 @@ class Peer:
             raise ClusterError(f"the session is broken: {self.circle.broken}; make a new one")
         self.circle.turn += 1
         try:
-            arrays, named, rows = self._fed(prepared, values)
-            sharding = prepared.own.part.sharding
-            assert sharding is not None, "a member's part is sharded"
-            others = tuple(named[name] for name in prepared.plan.symbols)
-            whole = whole_digest(sharding, arrays)
-            mine = Turn(self.circle.turn, prepared.plan.digest, whole, rows, others)
+            fed = self._fed(prepared, values)
+            mine = Turn(self.circle.turn, prepared.plan.digest, fed.whole, fed.rows, fed.others)
         except GraphcError as error:
             yield from self.circle.say(failure(self.circle.turn, error))
             yield from self.circle.each("to begin")
             raise
         yield from self.circle.say(mine)
-        ahead = yield from self._ahead(mine, prepared, arrays)
+        ahead = yield from self._ahead(mine, prepared, fed.arrays)
         turns = yield from self._agree(mine, prepared)
         counts = tuple([turns[rank].rows for rank in self.circle.members])
-        divided_ = rows_together(counts, sharding)
-        if prepared.number not in self._last:
-            yield from self._share(prepared)
-        sizes = sharding.sizes(others, divided_)
-        if (prepared.number, sizes) not in self._checked:
-            check_sizes(prepared.plan, named, divided_.total)
-            check_shared(prepared.own, sizes)
-            self._checked.add((prepared.number, sizes))
+        key = prepared.number, counts, fed.others
+        sizes = self._agreed.get(key)
+        if sizes is None:
+            sizes = self._agreed[key] = yield from self._begin(prepared, fed, counts)
         self._last[prepared.number] = mine, sizes
-        if ahead is not None and ahead.sizes == sizes:
-            step = yield from self._take(ahead, arrays)
-        else:
-            step = yield from self._take(self._step(prepared.own, sizes), arrays)
+        step = ahead if ahead and ahead.sizes == sizes else self._step(prepared.own, sizes)
+        yield from self._take(step, fed.arrays)
         return step.fetched
+
+    def _begin(self, prepared: Prepared, fed: _Fed, counts: tuple[int, ...]) -> Role:
+        """What is done before the first step on so many rows of each; gives the sizes."""
+        yield from self._share(prepared)
+        sharding = _sharding_of(prepared)
+        rows = rows_together(counts, sharding)
+        check_sizes(prepared.plan, fed.named, rows.total)
+        sizes = sharding.sizes(fed.others, rows)
+        check_shared(prepared.own, sizes)
+        return sizes
 
     def _ahead(self, mine: Turn, prepared: Prepared, arrays: Sequence[Array]) -> Role:
         """The step, computed as far as it goes, if the others have as many rows as the last time.
@@ -179,32 +193,33 @@ class Peer:
 
     def _run_own(self, prepared: Prepared, values: Sequence[Any]) -> Role:
         """A step of this member alone."""
-        arrays, named, rows = self._fed(prepared, values)
-        check_sizes(prepared.plan, named, rows)
-        sharding = prepared.own.part.sharding
-        assert sharding is not None, "a member's part is sharded"
-        others = tuple(named[name] for name in prepared.plan.symbols)
-        sizes = sharding.sizes(others, rows_alone(rows, sharding))
+        fed, sharding = self._fed(prepared, values), _sharding_of(prepared)
+        check_sizes(prepared.plan, fed.named, fed.rows)
+        sizes = sharding.sizes(fed.others, rows_alone(fed.rows, sharding))
         step = self._step(prepared.own, sizes)
-        yield from step.compute(arrays)
+        yield from step.compute(fed.arrays)
         return step.fetched
 
     def close(self) -> Role:
         """Tell the others that no step will be taken here any more."""
         yield from self.circle.leave()
 
-    def _fed(
-        self, prepared: Prepared, values: Sequence[Any]
-    ) -> tuple[list[Array], Mapping[str, int], int]:
-        """The feeds, the sizes that they tell, and this member's number of rows."""
+    def _fed(self, prepared: Prepared, values: Sequence[Any]) -> _Fed:
+        """What this member is fed."""
         plan = prepared.plan
         arrays, named = prepared.feeding.take(values)
-        return arrays, named, rows_of(plan.feeds, arrays, plan.axes)
+        return _Fed(
+            arrays, named, rows_of(plan.feeds, arrays, plan.axes),
+            tuple([named[name] for name in plan.symbols]),
+            whole_digest(_sharding_of(prepared), arrays),
+        )  # fmt: skip
 
     def _agree(self, mine: Turn, prepared: Prepared) -> Role:
         """Step a; gives each member's Turn."""
         turns = yield from self.circle.each("to take a step")
         turns[self.circle.rank] = mine
+        if all(isinstance(turn, Turn) and turn.is_like(mine) for turn in turns.values()):
+            return turns
         self.circle.raise_first(turns)
         if len({turn.program for turn in turns.values()}) > 1:
             yield from self._differ(prepared)
@@ -284,3 +299,9 @@ class Peer:
         step.transfers.tag = self.tags.take(edges + step.loaded.numbers(step.sizes))
         yield from joint_step(self.circle, self.engine.decisions, step, arrays).take()
         return step
+
+
+def _sharding_of(prepared: Prepared) -> Sharding:
+    sharding = prepared.own.part.sharding
+    assert sharding is not None, "a member's part is sharded"
+    return sharding

@@ -56,6 +56,11 @@ class Sharding:
         """The logical shards of this member."""
         return self.blocks[self.member]
 
+    @cached_property
+    def has_whole(self) -> bool:
+        """Whether anything that is fed is not divided."""
+        return WHOLE in self.feeds
+
     @property
     def is_client(self) -> bool:
         return self.client in (self.member, EVERYONE)

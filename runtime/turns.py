@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 def whole_digest(sharding: Sharding, arrays: Sequence[Array]) -> int:
     """A digest of the feeds that are not divided, which all members have to be fed alike."""
     found = 0
+    if not sharding.has_whole:
+        return found
     for array, axis in zip(arrays, sharding.feeds, strict=True):
         if axis < 0:
             found = zlib.crc32(as_bytes(array).data, found)

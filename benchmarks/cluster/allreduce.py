@@ -1,8 +1,9 @@
-"""What reductions take between ranks: our plans, MPI's own beside them, and MPI_Allreduce alone.
+"""What reductions take between ranks: our plans, and MPI_Allreduce alone.
 
     mpiexec -n 2 python -m mpi4py benchmarks/cluster/allreduce.py
 
-Each is a float32 sum, driven as a step drives it; MPI's own is its ``Iallreduce``. ``chosen`` is
+Each is a float32 sum, driven as a step drives it, of memory that the other ranks can read: so does
+``shared``, and so do long messages of other plans. ``mpi`` is MPI's own ``Iallreduce``, ``chosen``
 what the cost model takes. All take turns, and figures are medians of passes.
 """
 
@@ -15,7 +16,16 @@ import numpy as np
 from mpi4py import MPI
 from rounds import in_turns
 
-from graphc.compiler.collectives import ONE_HOST, Plan, choose, direct, library, ring, scattered
+from graphc.compiler.collectives import (
+    Choice,
+    Plan,
+    choose,
+    direct,
+    library,
+    ring,
+    scattered,
+    shared,
+)
 from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import Join, Role, Spawn
@@ -47,17 +57,22 @@ def raw(row: np.ndarray, count: int) -> None:
 def measurements(driver: MpiDriver, size: int) -> dict[str, Callable[[int], None]]:
     """What takes turns, for so many bytes."""
     rank, ranks, elements = driver.rank, driver.size, size // 4
-    chosen = choose(elements, 4, ranks, own=True)
     plans = {
         "direct": direct(rank, ranks, elements),
         "scattered": scattered(rank, ranks, elements),
         "ring": ring(rank, ranks, elements, min(8, max(1, elements // ranks))),
         "mpi": library(rank, ranks, elements),
-        "chosen": chosen.plan(rank),
+        "shared": shared(rank, ranks, elements),
+        "chosen": _choice(driver, size).plan(rank),
     }
-    row = np.zeros(elements, np.float32)
+    row = driver.allocate(size).view(np.float32)
+    row[:] = 0.0
     found = {name: _driven(driver, plan, row) for name, plan in plans.items()}
     return {"raw": lambda count: raw(row, count)} | found
+
+
+def _choice(driver: MpiDriver, size: int) -> Choice:
+    return choose(size // 4, 4, driver.size, own=True, shares=driver.shares_memory)
 
 
 def _driven(driver: MpiDriver, plan: Plan, row: np.ndarray) -> Callable[[int], None]:
@@ -67,13 +82,13 @@ def _driven(driver: MpiDriver, plan: Plan, row: np.ndarray) -> Callable[[int], N
 def main() -> None:
     driver = MpiDriver()
     driver.make_groups(range(driver.size), 1)
-    names = ("raw", "direct", "scattered", "ring", "mpi", "chosen")
+    names = ("raw", "direct", "scattered", "ring", "mpi", "shared", "chosen")
     if driver.rank == 0:
         print(f"{'bytes':>10}" + "".join(f"{name:>11}" for name in names) + "   us, medians")
     for size in SIZES:
         seconds = in_turns(measurements(driver, size), max(1, min(100, (8 << 20) // size)), PASSES)
         medians = [statistics.median(seconds[name]) * 1e6 for name in names]
-        algorithm = choose(size // 4, 4, driver.size, ONE_HOST, own=True).algorithm
+        algorithm = _choice(driver, size).algorithm
         if driver.rank == 0:
             print(f"{size:10,}" + "".join(f"{us:11.1f}" for us in medians) + f"   {algorithm}")
     driver.close()

@@ -11,8 +11,9 @@ from graphc.compiler.collectives import (
     library,
     ring,
     scattered,
+    shared,
 )
-from graphc.compiler.collectives.cost import Library, library_seconds
+from graphc.compiler.collectives.cost import Library, Shared, library_seconds, shared_seconds
 from graphc.ir.dtypes import float32
 from graphc.runtime.drivers.cost import CostSimulation
 from graphc.runtime.drivers.topology import Hosts, Uniform, Wire
@@ -88,6 +89,22 @@ def test_what_mpi_itself_takes():
     assert library_seconds(7, 1, own) == 0
     assert library_seconds(2, 2, own) == 1 + 10 + 200
     assert library_seconds(5, 5, own) == 1 + 30 + 800
+
+
+@pytest.mark.parametrize("members", [2, 3, 16])
+def test_what_is_on_one_host_is_combined_over_memory(members):
+    for elements in (1, 2000, 10**6, 10**8):
+        found = choose(elements, 4, members, own=True, shares=True)
+        assert found.algorithm == "shared"
+        assert found.plan(1) == shared(1, members, elements)
+    assert choose(5, 4, members, COSTS, shares=True).algorithm != "shared"
+
+
+def test_what_shared_memory_takes():
+    costs = Shared(call=1.0, member=10.0, byte=100.0)
+    assert shared_seconds(7, 1, costs) == 0
+    assert shared_seconds(2, 2, costs) == 1 + 10 + 200
+    assert shared_seconds(5, 5, costs) == 1 + 40 + 800
 
 
 def test_a_choice_makes_its_plans():

@@ -74,7 +74,7 @@ class SharedGroup:
             MemoryError: there is no room for an operand that others cannot read where it is.
         """
         self._count += 1
-        reducing = Reducing(self, self._count, effect, self._readable(effect.memory))
+        reducing = Reducing(self, self._count, effect, *self._readable(effect.memory))
         self._queue.append(reducing)
         self.go_on()
         return reducing
@@ -117,20 +117,15 @@ class SharedGroup:
         for into, source in self._moves(operand).copied:
             into[...] = source
 
-    def offset_of(self, operand: Array) -> int:
-        """Where an operand lies in this member's segment."""
-        offset = self._own.offset_of(address_of(operand), operand.nbytes)
-        assert offset is not None, "operands are made readable"
-        return offset
-
-    def _readable(self, memory: Array) -> Array:
-        """The operand, or room for a copy of it where others can read it."""
-        if self._own.offset_of(address_of(memory), memory.nbytes) is not None:
-            return memory
+    def _readable(self, memory: Array) -> tuple[Array, int]:
+        """The operand, or room for a copy of it where others can read it; and where that is."""
+        offset = self._own.offset_of(address_of(memory), memory.nbytes)
+        if offset is not None:
+            return memory, offset
         room = self._own.heap.allocate(memory.nbytes)
         if room is None:
             raise MemoryError(f"{memory.nbytes:,} bytes for a reduction")
-        return room.view(memory.dtype)
+        return room.view(memory.dtype), address_of(room) - self._own.address
 
     def _moves(self, operand: Array) -> _Moves:
         """What is done in a reduction of operands that lie where those of this one do."""
@@ -162,10 +157,12 @@ class SharedGroup:
 class Reducing:
     """One reduction; ``Test`` is what a request of MPI has."""
 
-    def __init__(self, group: SharedGroup, number: int, effect: AllReduce, operand: Array) -> None:
+    def __init__(
+        self, group: SharedGroup, number: int, effect: AllReduce, operand: Array, offset: int
+    ) -> None:
         self._group, self._number = group, number
         self._memory: Array = effect.memory
-        self._operand = operand
+        self._operand, self._offset = operand, offset
         self._combiner = _combiner(effect.combiner, operand.dtype)
         self._step = -1
         """The last step that was taken."""
@@ -201,7 +198,7 @@ class Reducing:
         if self._operand is not self._memory:
             self._operand[...] = self._memory
         self._step = _BEGUN
-        self._group.tell(_BEGUN, self._number, self._group.offset_of(self._operand))
+        self._group.tell(_BEGUN, self._number, self._offset)
 
 
 @cache
