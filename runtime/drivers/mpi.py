@@ -220,15 +220,20 @@ class MpiDriver(Roles):
 
     def _look(self) -> bool:
         """See what has come, and run what can run; whether there was anything."""
-        heard = self._passing.control.receive()
-        if heard is not None:
-            self._deliver(*heard)
+        heard = self._take_message()
         if self._clock is not None:
             self._clock.answer()
         ended = self._passing.ended() if self._passing.under_way else ()
         for ticket in ended:
             self._end(ticket)
-        return self._go_on() or bool(ended) or heard is not None
+        return self._go_on() or bool(ended) or heard
+
+    def _take_message(self) -> bool:
+        """Deliver a message that has come, if there is one."""
+        heard = self._passing.control.receive()
+        if heard is not None:
+            self._deliver(*heard)
+        return heard is not None
 
     def _go_on(self) -> bool:
         """Run what can run; whether there was anything."""
@@ -285,9 +290,10 @@ class MpiDriver(Roles):
         self._boxes.setdefault(box, deque()).append((sender, message))
 
     def _hear(self, running: Running, effect: Hear) -> tuple[bool, Any]:
-        if self._boxes.get(effect.box):
-            return False, self._boxes[effect.box].popleft()
-        self._hearing[effect.box] = running, running.turn, effect, self._now()
+        box = effect.box
+        if self._boxes.get(box) or (self._take_message() and self._boxes.get(box)):
+            return False, self._boxes[box].popleft()
+        self._hearing[box] = running, running.turn, effect, self._now()
         self._limit(running, effect.seconds)
         return True, None
 

@@ -55,7 +55,7 @@ class Costs:
 ONE_HOST = Costs(
     latency=2e-6, message=1.5e-5, byte=3e-10, combine=1e-10,
     library=Library(call=1e-5, round=4e-6, byte=5.5e-10),
-    shared=Shared(call=5e-6, member=3e-6, byte=1.8e-10),
+    shared=Shared(call=5e-6, member=5e-7, byte=1.8e-10),
 )  # fmt: skip
 """Processes that share a machine's memory; a message is mostly the time to begin and to end it.
 
