@@ -109,12 +109,12 @@ class MpiDriver(Roles):
             quiet = time.perf_counter()
             try:
                 while not self.lost:
-                    moved = self._go_on()
+                    if self._ready:
+                        self._go_on()
+                        quiet = time.perf_counter()
                     if running.done:
                         break
-                    if self._look() or moved:
-                        quiet = time.perf_counter()
-                    else:
+                    if not self._look():
                         self._relax(time.perf_counter() - quiet)
             except self._mpi.Exception as error:
                 self._explain(error)
@@ -159,6 +159,7 @@ class MpiDriver(Roles):
                 return
             while not self.lost and not self._passing.control.has_left():
                 self._look()
+                self._go_on()
             self._closed = True
             if not self.lost:
                 self._end_recording()
@@ -191,8 +192,8 @@ class MpiDriver(Roles):
                 continue
             try:
                 self._expire()
-                while not self._closed and self._look():
-                    pass
+                while not self._closed and (self._ready or self._look()):
+                    self._go_on()
                 if self._recorder is not None and not self._closed:
                     self._recorder.flush()
                 self._passing.collect()
@@ -219,14 +220,14 @@ class MpiDriver(Roles):
             os.sched_yield()
 
     def _look(self) -> bool:
-        """See what has come, and run what can run; whether there was anything."""
+        """See what has come; whether anything has, or some role can run."""
         heard = self._take_message()
         if self._clock is not None:
             self._clock.answer()
         ended = self._passing.ended() if self._passing.under_way else ()
         for ticket in ended:
             self._end(ticket)
-        return self._go_on() or bool(ended) or heard
+        return heard or bool(ended) or bool(self._ready)
 
     def _take_message(self) -> bool:
         """Deliver a message that has come, if there is one."""
@@ -235,13 +236,11 @@ class MpiDriver(Roles):
             self._deliver(*heard)
         return heard is not None
 
-    def _go_on(self) -> bool:
-        """Run what can run; whether there was anything."""
+    def _go_on(self) -> None:
+        """Run what can run."""
         ready = self._ready
-        moved = bool(ready)
         for _ in range(len(ready)):  # those that pause come again after a look
             self._resume(*ready.popleft())
-        return moved
 
     def _expire(self) -> None:
         """End the waits that are overdue."""
@@ -320,6 +319,8 @@ class MpiDriver(Roles):
         if not ticket.done:
             ticket.request.Cancel()
             ticket.waiter, ticket.withdrawn = None, True
+            if self._passing.test(ticket):
+                self._end(ticket)
         return False, None
 
     def _work(self, running: Running, effect: Work) -> tuple[bool, Any]:
