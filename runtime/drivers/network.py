@@ -1,8 +1,13 @@
-"""The made-up network of a simulated cluster."""
+"""The made-up network of a simulated cluster: how it behaves, and what is on it."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.runtime.drivers.running import Running
+from graphc.runtime.effects import AllReduce, Await, Hear, Post
 
 
 @dataclass(frozen=True)
@@ -25,3 +30,26 @@ class Network:
     slowness: dict[int, float] = field(default_factory=dict)
     drop: float = 0.0
     detection: float | None = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A transfer or a reduction that was begun."""
+
+    memory: Any
+    channel: tuple[int, int, int]
+    """From, to, and the tag."""
+    rank: int
+    post: Post | AllReduce
+    begun: float
+    done: bool = False
+    waiter: tuple[Running, int] | None = None
+    awaited: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Mailbox:
+    """What was told to a box and not heard yet, or who hears there, from when on."""
+
+    messages: deque[tuple[int, Any]] = field(default_factory=deque)
+    hearing: tuple[Running, int, Hear | Await, float] | None = None

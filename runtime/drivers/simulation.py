@@ -10,12 +10,11 @@ import heapq
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar, TypeAlias
 
 from graphc.runtime.drivers.gathering import Gathering, combined
-from graphc.runtime.drivers.network import Network
+from graphc.runtime.drivers.network import Mailbox, Network, Ticket
 from graphc.runtime.drivers.running import Running
 from graphc.runtime.effects import (
     WORKER_BOX,
@@ -54,29 +53,6 @@ Event: TypeAlias = Callable[..., None]
 not keep the simulation alive that it belongs to."""
 
 
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """A transfer or a reduction that was begun."""
-
-    memory: Any
-    channel: tuple[int, int, int]
-    """From, to, and the tag."""
-    rank: int
-    post: Post | AllReduce
-    begun: float
-    done: bool = False
-    waiter: tuple[Running, int] | None = None
-    awaited: float = 0.0
-
-
-@dataclass(eq=False, slots=True)
-class _Mailbox:
-    """What was told to a box and not heard yet, or who hears there, from when on."""
-
-    messages: deque[tuple[int, Any]] = field(default_factory=deque)
-    hearing: tuple[Running, int, Hear | Await, float] | None = None
-
-
 class Simulation:
     """Runs roles until all that were asked for have ended, or nothing can happen any more.
 
@@ -104,7 +80,7 @@ class Simulation:
         """Those that have not ended, by task."""
         self._cut: dict[tuple[int, int], float] = {}
         """From when on what a dead task sent to another one does not arrive any more."""
-        self._boxes: defaultdict[tuple[int, Box], _Mailbox] = defaultdict(_Mailbox)
+        self._boxes: defaultdict[tuple[int, Box], Mailbox] = defaultdict(Mailbox)
         self._limits: dict[float, deque[tuple[float, Running, int]]] = {}
         """When waits are overdue, by how long they may take, in order."""
         self._last: dict[Any, float] = {}
@@ -203,14 +179,17 @@ class Simulation:
                 self._hand_out(mailbox, *mailbox.hearing)
 
     def _hear(self, running: Running, effect: Hear) -> None:
-        mailbox = self._boxes[running.rank, effect.box]
-        mailbox.hearing = running, running.turn, effect, self.now
         self._limit(running, effect.seconds)
+        self._listen(running, effect, effect.box)
+
+    def _listen(self, running: Running, effect: Hear | Await, box: Box) -> None:
+        mailbox = self._boxes[running.rank, box]
+        mailbox.hearing = running, running.turn, effect, self.now
         if mailbox.messages:
             self._hand_out(mailbox, *mailbox.hearing)
 
     def _hand_out(
-        self, mailbox: _Mailbox, running: Running, turn: int, hear: Hear | Await, since: float
+        self, mailbox: Mailbox, running: Running, turn: int, hear: Hear | Await, since: float
     ) -> None:
         """Let who hears go on with the first message, unless it has gone on from this already."""
         if not running.waits_at(turn):
@@ -258,26 +237,19 @@ class Simulation:
             self._end(sent)
 
     def _all_reduce(self, running: Running, effect: AllReduce) -> Ticket:
-        """What all members have begun reaches each of them some time later.
-
-        Over memory it reaches none of them if one dies before all have copied it.
-        """
+        """What all members have begun reaches each of them some time later."""
         ticket = Ticket(effect.memory, _NO_CHANNEL, running.rank, effect, self.now)
-        begun = self._gathering.begin(running.rank, effect, ticket)
-        if begun and self.dead.isdisjoint(effect.members):
-            total = combined(begun)
-            others = [other for _, other in begun]
-            if effect.shared:
-                self._at(self._arrival(total.nbytes), Simulation._copied, others, total)
-            else:
-                self._spread(others, total)
+        if begun := self._gathering.begin(running.rank, effect, ticket):
+            self._give([other for _, other in begun], combined(begun), effect.shared)
         return ticket
 
-    def _copied(self, tickets: Sequence[Ticket], total: Any) -> None:
-        if self.dead.isdisjoint(ticket.rank for ticket in tickets):
-            self._spread(tickets, total)
-
-    def _spread(self, tickets: Sequence[Ticket], total: Any) -> None:
+    def _give(self, tickets: Sequence[Ticket], total: Any, copies: bool) -> None:
+        """Hand a sum to all members that live; to none if they copy it, and one dies before."""
+        if not self.dead.isdisjoint(ticket.rank for ticket in tickets):
+            return
+        if copies:
+            self._at(self._arrival(total.nbytes), Simulation._give, tickets, total, False)
+            return
         for ticket in tickets:
             self._at(self._arrival(total.nbytes), Simulation._reduced, ticket, total)
 
@@ -316,10 +288,7 @@ class Simulation:
         ticket.waiter, ticket.awaited = (running, running.turn), self.now
         self._limit(running, effect.seconds)
         if effect.box is not None:
-            mailbox = self._boxes[running.rank, effect.box]
-            mailbox.hearing = running, running.turn, effect, self.now
-            if mailbox.messages:
-                self._hand_out(mailbox, *mailbox.hearing)
+            self._listen(running, effect, effect.box)
 
     def _withdraw(self, running: Running, effect: Withdraw) -> None:
         ticket: Ticket = effect.ticket
@@ -387,8 +356,7 @@ class Simulation:
 
     def _carry(self, channel: Any, size: int, arrive: Event, *arguments: Any) -> None:
         """Let a message arrive: not before the one that was sent before it."""
-        time = max(self._arrival(size), self._last.get(channel, 0.0))
-        self._last[channel] = time
+        self._last[channel] = time = max(self._arrival(size), self._last.get(channel, 0.0))
         self._at(time, arrive, *arguments)
 
     _begins: ClassVar[dict[type[Any], Callable[[Any, Running, Any], Any]]] = {
