@@ -32,9 +32,10 @@ class DataParallel:
         batch: for tensors that are fed, the axis along which they are divided; None: each worker
             has all of it. Others are divided as above.
         bucket_bytes: sums are combined in buckets of so many bytes, while the rest is computed.
-        algorithm: ``"ring"``, ``"direct"``, ``"scattered"``, or ``"mpi"`` for what MPI itself has
-            (where it has it: not for float16, bfloat16, or max and min of floats, which take
-            the default); by default whatever is fastest for the size of a bucket.
+        algorithm: ``"ring"``, ``"direct"``, ``"scattered"``; ``"shared"`` over memory that all
+            workers see, if they are on one host; or ``"mpi"`` for what MPI itself has (where it
+            has it: not for float16, bfloat16, or max and min of floats, which take the default).
+            By default it is whatever is fastest for the size of a bucket.
 
     Raises:
         ShardError: an argument that is none of these.
