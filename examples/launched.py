@@ -24,10 +24,10 @@ class Account:
     sent: int
     """In bytes."""
     reduced: int = 0
-    """How many sums over the tasks were left to MPI, which does not say what it sent."""
+    """How many sums over the tasks were made in one call, which does not say what was sent."""
 
     def __str__(self) -> str:
-        left = f", {self.reduced} sums left to MPI" if self.reduced else ""
+        left = f", {self.reduced} sums in one call" if self.reduced else ""
         return f"{self.lines[0]}; {self.sent / 1e6:.1f} MB were sent{left}"
 
     @property

@@ -40,7 +40,7 @@ class Meeting:
     """The steps of a session with a strategy, once it has met the other ``members``.
 
     ``alone`` and ``together`` make what takes them where no other worker has such a session, and
-    where all have. Both are given the communicator that it may use for reductions by MPI itself,
+    where all have. Both are given the communicator that it may use for reductions in one call,
     or ``NO_GROUP``; the latter what others said already, too. The session is the ``number``-th of
     its task that claims one of ``groups``.
     """

@@ -128,12 +128,12 @@ class Sizes:
         return count * self._itemsize
 
     def row(self) -> int:
-        """Nothing says what MPI's own reductions would take.
+        """Nothing says what reductions in one call would take.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError("what an MPI library takes to reduce is not predicted")
+        raise ValueError("what a reduction in one call takes is not predicted")
 
     def combine(self, move: Combine) -> None:
         """There is nothing to combine."""

@@ -51,7 +51,7 @@ class Recorder:
             self.add(COMPUTE, work.about, work.step, begin, end)
 
     def transfer(self, post: Post | AllReduce, begin: float, end: float) -> None:
-        """A transfer, or a reduction by MPI itself, was begun, and seen to have ended."""
+        """A transfer, or a reduction in one call, was begun, and seen to have ended."""
         if isinstance(post, AllReduce):
             self.add(REDUCE, post.about, post.step, begin, end)
             return

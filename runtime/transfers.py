@@ -4,7 +4,7 @@ Transfers have numbers that are unique in the step, whoever makes them: edges of
 of feeds and fetches, messages of reductions. So whatever was under way when a step was stopped,
 all that has to be known of it are the numbers that were begun to be sent.
 
-A reduction by MPI itself has a number as well, and cannot be taken back: once a member has begun
+A reduction in one call has a number as well, and cannot be taken back: once a member has begun
 it, all have to, and in one order with all others. Each begins the collectives of a step in the
 order of their numbers, so what a member has begun when it is stopped are the first ones of them,
 and what any has begun are the first ones too. After an abort each begins those that it lacks.

@@ -1,4 +1,4 @@
-"""Reductions by MPI itself, made up: the n-th that a member begins is the n-th of all others."""
+"""Reductions in one call, made up: the n-th that a member begins is the n-th of all others."""
 
 from __future__ import annotations
 
