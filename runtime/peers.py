@@ -146,8 +146,7 @@ class Peer:
         """
         if prepared.own.needs_nobody and prepared.own.variables.keys() <= self._shared:
             return (yield from self._run_own(prepared, values))
-        if self.circle.broken:
-            raise ClusterError(f"the session is broken: {self.circle.broken}; make a new one")
+        self._check_whole()
         self.circle.turn += 1
         try:
             fed = self._fed(prepared, values)
@@ -168,6 +167,10 @@ class Peer:
         step = ahead if ahead and ahead.sizes == sizes else self._step(prepared.own, sizes)
         yield from self._take(step, fed.arrays)
         return step.fetched
+
+    def _check_whole(self) -> None:
+        if self.circle.broken:
+            raise ClusterError(f"the session is broken: {self.circle.broken}; make a new one")
 
     def _begin(self, prepared: Prepared, fed: _Fed, counts: tuple[int, ...]) -> Role:
         """What is done before the first step on so many rows of each; gives the sizes."""
@@ -289,6 +292,7 @@ class Peer:
         own = yield from self._load(part)
         self.circle.turn += 1
         yield from self._take(self._step(own, ()), (), plan.edges)
+        self._check_whole()  # it may have been committed although some member does not answer
         self.circle.turn += 1
 
     def _step(self, own: Loaded, sizes: tuple[int, ...]) -> Step:

@@ -86,3 +86,34 @@ def test_the_dead_one_is_named_and_the_others_end_alike(case_seed, everywhere):
         assert value[0] / members in range(STEPS + 1)
         if not clients or 0 in living:
             assert value[0] / members >= max(done[rank] for rank in living if rank in clients)
+
+
+@pytest.mark.parametrize("share_memory", [False, True])
+@pytest.mark.random_cases(quick=20, soak=1000)
+def test_who_waits_in_vain_ends_like_the_others(case_seed, share_memory):
+    """Messages take about as long as tasks wait: many waits are overdue just before their end."""
+    rng, model, members = random.Random(case_seed), Model(), 2 + case_seed % 3
+    network = Network(jitter=rng.choice([0.5, 1.0, 2.0]), synchronous=bool(rng.randrange(2)))
+    cluster = SimulatedCluster(
+        {"worker": ["a"] * members}, case_seed, network, 1.0, PREPARED, share_memory=share_memory
+    )
+    errors = {}
+
+    def script(rank):
+        def steps(session):
+            try:
+                for _ in range(STEPS):
+                    yield from session.run((), (model.step,), {model.x: np.ones(1, np.float32)})
+            except gx.ClusterError as error:
+                errors[rank] = error
+            yield from session.close()
+
+        return steps
+
+    clients = [cluster.sharing(rank, script(rank), DataParallel()) for rank in range(members)]
+    cluster.simulation.run(*clients)
+    cluster.wait(0, 100.0)
+    values = [(cluster.value("a", rank), cluster.value("b", rank)) for rank in range(members)]
+    values = {(float(a), *b.tolist()) for a, b in values if a is not None and b is not None}
+    assert len(values) <= 1, values
+    assert [client.error for client in clients] == [None] * members
