@@ -19,7 +19,8 @@ own.
 Who does not answer in time, or has closed its session, is named, and the session is broken. If that
 leaves in doubt whether others have committed a step, their workers are asked (Doubt). Where one
 has, all had computed, and so do those that ask; where none has, none will any more. So the members
-that live end alike, if one dies; if a second one dies just then, they may not.
+that live end alike, if one dies; if a second one dies just then, or lives but does not answer that
+question in time, they may not.
 """
 
 from __future__ import annotations
