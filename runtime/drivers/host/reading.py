@@ -23,8 +23,8 @@ from graphc.runtime.drivers.host.segment import Segment
 from graphc.runtime.drivers.tickets import Ticket
 from graphc.runtime.effects import Post
 
-LONG = 1 << 14
-"""Tensors of so many bytes are read; shorter ones have come before that is agreed on."""
+LONG = 1 << 18
+"""Tensors of so many bytes are read; shorter ones have come by MPI before that is agreed on."""
 _ELSEWHERE = -1
 _OFFSET = struct.Struct("<q")
 _NOTHING = bytearray(0)

@@ -9,11 +9,12 @@ import sys
 import numpy as np
 from mpi4py import MPI
 
+from graphc.runtime.drivers.host.reading import LONG
 from graphc.runtime.drivers.host.segment import SWITCH
 from graphc.runtime.drivers.mpi import MpiDriver
 from graphc.runtime.effects import AllReduce, Await, Post, Withdraw
 
-SIZES = (0, 1, 1 << 10, 1 << 14, 100_001, 1 << 20)
+SIZES = (0, 1, 100_001, LONG - 1, LONG, 1 << 20)
 hosts = sys.argv[1]
 rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
 others = set(range(size)) - {rank}
@@ -38,7 +39,7 @@ def value(sender, number):
 def exchange(driver, readable):
     """Send all sizes to all others, receive theirs, in opposite orders."""
     tickets, received = [], []
-    unwanted = yield Post((rank + 1) % size, 999, bytearray(1 << 15), sends=False)
+    unwanted = yield Post((rank + 1) % size, 999, bytearray(LONG), sends=False)
     for number, length in [*enumerate(SIZES)][::-1]:
         memory = driver.allocate(length) if readable else np.empty(length, np.uint8)
         memory[:] = value(rank, number)
