@@ -48,6 +48,8 @@ _SERVICE = 1e-3
 """How often the thread looks while nobody else does."""
 _CLOCKS_AT_START, _CLOCKS_AT_END = 60.0, 2.0
 """For so long ranks answer each other to compare their clocks."""
+_PARTING = 1.0
+"""So many seconds a task waits for the others when it closes."""
 _TO_EXPLAIN = 1.0
 """Seconds after an error of MPI for who watches over the tasks to tell which one died."""
 SYNCHRONOUS = "GRAPHC_SYNCHRONOUS_SENDS"
@@ -160,11 +162,26 @@ class MpiDriver(Roles):
             while not self.lost and not self._passing.control.has_left():
                 self._look()
                 self._go_on()
+            if not self.lost:
+                self._part()
             self._closed = True
             if not self.lost:
                 self._end_recording()
                 self._passing.close()
         self.fail("the server of this process was closed")
+
+    def _part(self) -> None:
+        """Look for progress until all others close, or for some time.
+
+        With some MPI libraries a send ends only if the receiver looks once more after it has
+        received: who left at once would leave others waiting.
+        """
+        end = time.perf_counter() + _PARTING
+        parted = self._passing.data.Ibarrier()
+        while not self.lost and not parted.Test() and time.perf_counter() < end:
+            self._look()
+            self._go_on()
+            os.sched_yield()
 
     def allocate(self, size: int) -> npt.NDArray[Any]:
         """Bytes for what is sent, where tasks of this host can read them; like ``aligned``."""
