@@ -22,6 +22,7 @@ from graphc.runtime.step import Step
 from graphc.runtime.worker import failure
 
 Array = npt.NDArray[Any]
+_GIVEN_UP = "another worker has given the step up"
 
 
 def joint_step(
@@ -73,10 +74,10 @@ class JointStep(ABC):
     def _stop(self) -> Role:
         """Stop what still computes."""
 
-    def _check_given_up(self) -> None:
-        """Another member may have been told that this one has not committed."""
-        if self.decisions.is_given_up(self.circle.box, self.circle.turn):
-            raise self.circle.break_off("another worker has given the step up")
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether another member was told that this one has not committed."""
+        return self.decisions.is_given_up(self.circle.box, self.circle.turn)
 
     def _was_committed(self) -> Role:
         """Whether another member has committed the step; else none will."""
@@ -158,7 +159,8 @@ class ToldStep(JointStep):
             outcomes[sender] = self.circle.take(sender)
             if not isinstance(outcomes[sender], Computed):
                 return outcomes
-        self._check_given_up()
+        if self._is_given_up:
+            raise self.circle.break_off(_GIVEN_UP)
         return outcomes
 
 
@@ -208,7 +210,8 @@ class SilentStep(JointStep):
             yield from self.step.compute(self.arrays)
         finally:
             self.step.transfers.listen(None)
-        self._check_given_up()
+        if self._is_given_up:
+            raise ClusterError(_GIVEN_UP)
 
     def _stop(self) -> Role:
         yield from self.step.stop()
