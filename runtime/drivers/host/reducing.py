@@ -61,7 +61,6 @@ class SharedGroup:
         ]  # fmt: skip
         self._own, self._words = segments[rank], segments[rank].words(number)
         self._members = len(members)
-        self._fence = native_fence()
         self._count = 0
         self._queue: deque[Reducing] = deque()
         """Those that have not ended; the first one is under way."""
@@ -88,7 +87,7 @@ class SharedGroup:
         """Let others see that this member has taken a step of reduction ``number``."""
         if offset is not None:
             self._words[_WHERE] = offset
-        self._fence()
+        native_fence()()
         self._words[step] = number
 
     def all_told(self, step: int, number: int) -> bool:
@@ -96,7 +95,7 @@ class SharedGroup:
         for _, _, words in self._others:
             if words[step] < number:
                 return False
-        self._fence()
+        native_fence()()
         return True
 
     def missing(self, number: int) -> tuple[int, ...]:
