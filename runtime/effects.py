@@ -81,7 +81,8 @@ class AllReduce:
 
     It gives a ticket to await, and cannot be taken back. The members begin the same reductions on
     their communicator ``group``, all in one order. If ``shared``, they read each other's memory;
-    else it is left to MPI.
+    else it is left to MPI. If it is not ``wanted``, it is only begun so that it ends for those who
+    have begun it: nobody needs the result.
     """
 
     group: int
@@ -92,6 +93,7 @@ class AllReduce:
     about: str = ""
     step: int = 0
     shared: bool = False
+    wanted: bool = True
 
 
 @dataclass(slots=True)

@@ -109,15 +109,15 @@ class Transfers:
         ticket = yield Post(peer.rank, tag, memory, False, what, self._step)
         self._receives[number] = _Begun(ticket, "did not come from", (peer,), what)
 
-    def reduce(self, collective: Collective, memory: Any) -> Role:
+    def reduce(self, collective: Collective, memory: Any, *, wanted: bool = True) -> Role:
         """Begin a collective on ``memory``, an array, not touched before this has ended.
 
-        Those of a step are begun in the order of their numbers.
+        Those of a step are begun in the order of their numbers. ``wanted``: as of ``AllReduce``.
         """
         ranks = tuple(member.rank for member in collective.members)
         ticket = yield AllReduce(
             collective.group, ranks, memory, collective.combiner, collective.what, self._step,
-            collective.shared,
+            collective.shared, wanted,
         )  # fmt: skip
         begun = _Begun(ticket, "was not combined over", collective.members, collective.what)
         self._collectives[collective.number] = begun
@@ -175,7 +175,7 @@ class Transfers:
         for collective in collectives:
             if collective.number in sent and collective.number not in self._collectives:
                 operand = np.zeros(collective.count, collective.dtype.numpy)
-                yield from self.reduce(collective, operand)
+                yield from self.reduce(collective, operand, wanted=False)
         for number in [n for n in self._receives if n in sent]:
             yield from self.ended(number)
         yield from self.withdraw()

@@ -34,6 +34,7 @@ from graphc.runtime.effects import (
     Withdraw,
     Work,
 )
+from graphc.runtime.memory import out_of_memory
 from graphc.runtime.messages import Message
 from graphc.runtime.tags import MOST_TAGS
 from graphc.runtime.timeline import Recorder
@@ -315,7 +316,10 @@ class MpiDriver(Roles):
 
     def _post(self, running: Running, effect: Post | AllReduce) -> tuple[bool, Any]:
         ticket = Ticket(effect, self._now())
-        self._passing.begin(ticket)
+        try:
+            self._passing.begin(ticket)
+        except MemoryError as error:
+            return False, out_of_memory(error)
         return False, ticket
 
     def _await(self, running: Running, effect: Await) -> tuple[bool, Any]:

@@ -40,6 +40,12 @@ def test_one_session_feeds_for_all_and_reduces_in_one_call(algorithm):
     assert lines == ["task 1: right 24, refused 8, left 0"]
 
 
+def test_a_task_without_room_fails_the_step_everywhere():
+    lines = mpiexec("no_room.py", {"worker": ["localhost"] * 2}).splitlines()
+    why = "the machine has too little memory left for the step: 32 bytes for a reduction"
+    assert sorted(lines) == [why, why, "then True", "then True"]
+
+
 def test_memory_that_is_not_shared_is_told_of():
     spec = {"worker": ["localhost"] * 2}
     lines = mpiexec("not_shared.py", spec, GRAPHC_SHARED_MEMORY="0").splitlines()

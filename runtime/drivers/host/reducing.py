@@ -34,6 +34,8 @@ Other = tuple[int, Segment, memoryview]
 
 _BEGUN, _COMBINED, _COPIED, _WHERE = range(4)
 """The words of a member: how many reductions have come so far, and the operand's offset."""
+_NOWHERE = -1
+"""The offset where a member wants no result: then there is none."""
 _CHUNK = 64
 """Chunks begin at multiples of so many elements: no two members write to one cache line."""
 _BLOCK = 1 << 15
@@ -70,10 +72,14 @@ class SharedGroup:
         """A reduction that goes on whenever it is tested.
 
         Raises:
-            MemoryError: there is no room for an operand that others cannot read where it is.
+            MemoryError: there is no room for an operand that others cannot read where it is. Then
+                nothing was begun.
         """
+        operand, offset = effect.memory, _NOWHERE
+        if effect.wanted:
+            operand, offset = self._readable(operand)
         self._count += 1
-        reducing = Reducing(self, self._count, effect, *self._readable(effect.memory))
+        reducing = Reducing(self, self._count, effect, operand, offset)
         self._queue.append(reducing)
         self.go_on()
         return reducing
@@ -128,8 +134,10 @@ class SharedGroup:
 
     def _moves(self, operand: Array) -> _Moves:
         """What is done in a reduction of operands that lie where those of this one do."""
-        offsets = [words[_WHERE] for _, _, words in self._others]
-        key = operand.size, operand.dtype, self._words[_WHERE], *offsets
+        offsets = [self._words[_WHERE], *[words[_WHERE] for _, _, words in self._others]]
+        if _NOWHERE in offsets:
+            return _Moves((), ())
+        key = operand.size, operand.dtype, *offsets
         return kept(self._found, key, lambda _: self._make_moves(operand.nbytes, operand.dtype))
 
     def _make_moves(self, size: int, dtype: np.dtype[Any]) -> _Moves:
