@@ -64,13 +64,3 @@ class Communicators:
         """Free all; nothing may be under way on them. Collective."""
         while self._made:
             self._made.pop().Free()
-
-
-def size_here(world: Any) -> int:
-    """How many of the ranks are on this host."""
-    from mpi4py import MPI
-
-    here = world.Split_type(MPI.COMM_TYPE_SHARED)
-    size: int = here.size
-    here.Free()
-    return size

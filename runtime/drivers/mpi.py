@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from graphc.ir.errors import ClusterError
 from graphc.runtime.drivers.clock import ClockService
-from graphc.runtime.drivers.communicators import size_here
 from graphc.runtime.drivers.passing import MessagePassing
 from graphc.runtime.drivers.roles import Roles, Rule
 from graphc.runtime.drivers.running import Running
@@ -72,7 +71,7 @@ class MpiDriver(Roles):
         self.size: int = world.size
         self.tags = min(MOST_TAGS, 1 + (MPI.COMM_WORLD.Get_attr(MPI.TAG_UB) or 0))
         """How many tags of transfers there are."""
-        self._crowded = size_here(world) > len(os.sched_getaffinity(0))
+        self._crowded = self._passing.tasks_here > len(os.sched_getaffinity(0))
         self._boxes: dict[Box, deque[tuple[int, Any]]] = {}
         self._hearing: dict[Box, tuple[Running, int, Hear | Await, float]] = {}
         """By box the role that waits for a message, its turn, and since when."""

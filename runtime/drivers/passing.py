@@ -28,7 +28,11 @@ class MessagePassing:
         self.control, self.data = ControlChannel(world.Dup()), world.Dup()
         self.under_way: list[Ticket] = []
         self._isend: Callable[..., Any] = self.data.Issend if synchronous else self.data.Isend
-        segments = map_segments(world)
+        here = world.Split_type(MPI.COMM_TYPE_SHARED)
+        self.tasks_here: int = here.size
+        """How many there are on this host."""
+        segments = map_segments(here, world.rank)
+        here.Free()
         self.communicators = Communicators(segments)
         self._reading = Reading(world, segments, synchronous=synchronous)
 

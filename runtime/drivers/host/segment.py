@@ -10,7 +10,7 @@ import mmap
 import os
 import secrets
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,24 +77,14 @@ class _Offer(NamedTuple):
 _OFFER = struct.Struct(f"<qqqq{_TOKEN}s")
 
 
-def map_segments(world: Any) -> Mapping[int, Segment]:
-    """The segments of all tasks on this host, by rank in ``world``; collective over it.
+def map_segments(here: Any, rank: int) -> Mapping[int, Segment]:
+    """The segments of all tasks of ``here``, which are those of one host, by rank in the cluster.
 
-    There are none if one of them cannot map all the others, if ``SWITCH`` is off in one of them,
-    or if this task is alone on its host.
+    Collective over ``here``, in which this is the task with ``rank``. There are none if one of them
+    cannot map all the others, if ``SWITCH`` is off in one of them, or if this task is alone.
     """
-    from mpi4py import MPI
-
-    here = world.Split_type(MPI.COMM_TYPE_SHARED)
-    try:
-        if here.size == 1:
-            return {}
-        return _exchanged(here, world.rank, lambda good: min(here.allgather(good)))
-    finally:
-        here.Free()
-
-
-def _exchanged(here: Any, rank: int, all_agree: Callable[[bool], bool]) -> Mapping[int, Segment]:
+    if here.size == 1:
+        return {}
     descriptor, own = _create(here.size)
     found: dict[int, Segment] = {}
     try:
@@ -105,7 +95,7 @@ def _exchanged(here: Any, rank: int, all_agree: Callable[[bool], bool]) -> Mappi
             offer = offer._replace(size=own.size, token=own.token)
         offers = [_Offer._make(_OFFER.unpack(o)) for o in here.allgather(_OFFER.pack(*offer))]
         good = all(other.size for other in offers) and _map_others(offers, found)
-        return found if all_agree(good) else {}
+        return found if all(here.allgather(good)) else {}
     finally:
         if descriptor >= 0:
             os.close(descriptor)
